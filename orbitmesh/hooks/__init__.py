@@ -1,0 +1,1 @@
+"""What finds plugins, loads them, and reports the broken ones."""

@@ -1,0 +1,1 @@
+"""Who is in the mesh, in which state, and which of them a target means: pure."""

@@ -1,0 +1,1 @@
+"""Keys, certificates and trust: who is who, and how that is proven."""
