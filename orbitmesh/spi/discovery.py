@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
+
+MAX_BOX: Final = 4096
+"""Bytes of the largest sealed announcement: a discovery neither spreads nor brings a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Announcer(Protocol):
     """Makes this node's sealed announcements."""
 
     def __call__(self, addresses: Sequence[str] | None = None) -> bytes:
-        """Seal an announcement with these of the node's addresses; None: all of them."""
+        """Seal an announcement of at most ``MAX_BOX`` bytes with these of the node's addresses; None: all of them."""
         ...
 
 
@@ -63,7 +66,10 @@ class DiscoverySettings:
 
     Attributes:
         home: The folder of state and keys, or None for a mesh kept in memory.
-        mesh_tag: Short text of the day by which members of one mesh recognise its announcements.
+        mesh_tag: Short text of the day by which members of one mesh recognise its announcements; what is announced
+            bears it.
+        mesh_tags: The tags of announcements worth bringing: those of yesterday, today and tomorrow, as clocks differ,
+            under each discovery key that is still read.
         interfaces: Names or addresses to announce and listen on, as ``ORBITMESH_INTERFACES`` says; empty: by default.
         is_open: Whether the mesh may be told to the network; if not, nothing may leave this machine.
         peers: Addresses as ``ORBITMESH_PEERS`` has them.
@@ -72,6 +78,7 @@ class DiscoverySettings:
 
     home: Path | None
     mesh_tag: Callable[[], str]
+    mesh_tags: Callable[[], frozenset[str]]
     interfaces: Sequence[str]
     is_open: bool
     peers: Sequence[str]
