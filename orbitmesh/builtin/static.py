@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from orbitmesh.core.errors import ConfigError
-from orbitmesh.spi.discovery import Announcer, DiscoverySettings, Hint, Seed
+from orbitmesh.hookspecs import hookimpl
+from orbitmesh.spi.discovery import Announcer, Discovery, DiscoverySettings, Hint, Seed
 
 FORM: Final = "tcp://host:port?key=<64 hex digits>"
 """How ``orbitmesh mesh address`` prints a node; the key may be left out where another discovery tells it."""
@@ -90,6 +91,12 @@ def parse_peer(text: str) -> Seed:
             raise _malformed(text, "its key is not 64 hex digits")
         key = bytes.fromhex(value)
     return Seed(source=Static.name, address=address, key=key)
+
+
+@hookimpl
+def orbitmesh_discoveries() -> list[Discovery]:
+    """Offer the configured peers."""
+    return [Static()]
 
 
 def _malformed(text: str, fault: str) -> ConfigError:

@@ -37,9 +37,9 @@ def seconds(value: Duration, *, what: str = "duration") -> float:
             raise ConfigError(f"{what} {value!r} is no duration: write seconds, or a text such as '100ms', '30s', '2h'")
         result = float(match[1]) * _SECONDS[match[2] or "s"]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        result = float(value)
+        result = value if 0 <= value <= LONGEST else -1.0  # before `float`, which cannot hold every int
     else:
         raise ConfigError(f"{what} {value!r} is no duration: write seconds, or a text such as '100ms', '30s', '2h'")
     if not 0 <= result <= LONGEST:  # also false for NaN
         raise ConfigError(f"{what} {value!r} is out of range: take 0 to 100 years")
-    return result
+    return float(result)

@@ -52,17 +52,22 @@ class LinkSendCredit:
 
 
 class LinkReceiveCredit:
-    """What this side has read, against what it has told the peer."""
+    """What this side has read, against what it has told the peer.
 
-    __slots__ = ("_bytes_read", "_bytes_told", "_control_read", "_control_told", "_read", "_told")
+    Attributes:
+        is_due: Whether it is time to tell the peer.
+    """
+
+    __slots__ = ("_bytes_read", "_bytes_told", "_control_read", "_control_told", "_read", "_told", "is_due")
 
     def __init__(self) -> None:
         self._read = self._told = 0
         self._bytes_read = self._bytes_told = 0
         self._control_read = self._control_told = 0
+        self.is_due = False
 
-    def read(self, size: int) -> bool:
-        """Count a data message; say whether it is time to tell the peer.
+    def read(self, size: int) -> None:
+        """Count a data message.
 
         Raises:
             ProtocolError: The peer has sent beyond its credit.
@@ -75,16 +80,26 @@ class LinkReceiveCredit:
             or unread_bytes > limits.LINK_BYTES + limits.MAX_FRAMES * limits.MAX_FRAME_BYTES
         ):
             raise ProtocolError(f"{unread} messages of {unread_bytes} bytes came without credit")
-        return unread >= limits.LINK_MESSAGES // 4 or unread_bytes >= limits.LINK_BYTES // 4
+        if unread >= limits.LINK_MESSAGES // 4 or unread_bytes >= limits.LINK_BYTES // 4:
+            self.is_due = True
 
-    def read_control(self) -> bool:
-        """Count a message of control envelopes alone; say whether it is time to tell the peer."""
+    def read_control(self) -> None:
+        """Count a message of control envelopes alone.
+
+        Raises:
+            ProtocolError: The peer has sent beyond its window.
+        """
         self._control_read += 1
-        return self._control_read - self._control_told >= limits.CONTROL_MESSAGES // 4
+        unread = self._control_read - self._control_told
+        if unread > limits.CONTROL_MESSAGES + limits.CONTROL_SPARE:
+            raise ProtocolError(f"{unread} control messages came without credit")
+        if unread >= limits.CONTROL_MESSAGES // 4:
+            self.is_due = True
 
     def tell(self) -> Credit:
-        """The envelope that says how much was read so far."""
+        """The envelope that says how much was read so far; it leaves now, so from now on the peer may count on it."""
         self._told, self._bytes_told, self._control_told = self._read, self._bytes_read, self._control_read
+        self.is_due = False
         return Credit(0, self._told, self._bytes_told, self._control_told)
 
 

@@ -16,16 +16,18 @@ class Flow:
         sending: Credit for the items of this side.
         receiving: Credit for the items of the peer.
         wants_grant: Whether this side ran out of credit and waits to hear of more.
+        is_complete: Whether this side's items are complete.
         has_ended: Whether the peer's items are complete.
     """
 
-    __slots__ = ("deadline", "has_ended", "receiving", "sending", "wants_grant")
+    __slots__ = ("deadline", "has_ended", "is_complete", "receiving", "sending", "wants_grant")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.sending = ItemSendCredit()
         self.receiving = ItemReceiveCredit()
         self.wants_grant = False
+        self.is_complete = False
         self.has_ended = False
 
 
@@ -89,11 +91,12 @@ class Exchanges:
 class Ids:
     """Ids on one link: the dialling side opens odd numbers, the other even ones, so no id means two things."""
 
-    __slots__ = ("_last", "_parity")
+    __slots__ = ("_heard", "_last", "_parity")
 
     def __init__(self, *, is_dialler: bool) -> None:
         self._parity = 1 if is_dialler else 0
         self._last = self._parity - 2 if is_dialler else 0
+        self._heard = 0
 
     def next(self) -> int:
         """A number that this side has not used on this link."""
@@ -104,11 +107,22 @@ class Ids:
         """Whether this side opens numbers such as this one."""
         return id_ % 2 == self._parity
 
+    def check_opening(self, id_: int) -> None:
+        """The peer opens something under this number.
+
+        Raises:
+            ProtocolError: That is not for it to open.
+        """
+        if not id_ or id_ % 2 == self._parity:
+            raise ProtocolError("an exchange was opened under an id that is not the peer's")
+        if id_ > self._heard:
+            self._heard = id_
+
     def check_stray(self, id_: int) -> None:
-        """An answer came to something that is not under way any more.
+        """Something came for an exchange that is not under way any more.
 
         Raises:
             ProtocolError: It never was.
         """
-        if id_ > self._last or not self.is_ours(id_):
-            raise ProtocolError("an answer to what was never asked")
+        if not id_ or id_ > (self._last if self.is_ours(id_) else self._heard):
+            raise ProtocolError("something came for an exchange that was never opened")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, Final
 
-from orbitmesh.core.errors import NotTrusted, OrbitMeshError, PeerLost, ProtocolError
+from orbitmesh.core.errors import NotTrusted, OrbitMeshError, PayloadTooLarge, PeerLost, ProtocolError
 from orbitmesh.link import handshake
 from orbitmesh.link.credit import LinkReceiveCredit, LinkSendCredit
 from orbitmesh.link.errors import named
@@ -16,10 +16,9 @@ from orbitmesh.link.outputs import Closed, Connected, Heard, Output, Silent, Wri
 from orbitmesh.link.states import Cause, LinkState, following
 from orbitmesh.link.traffic import Traffic
 from orbitmesh.wire import limits
-from orbitmesh.wire.encoding import Frame, decode
+from orbitmesh.wire.encoding import Frame, decode, encode
 from orbitmesh.wire.envelopes import (
     CONTROL,
-    Chunk,
     Credit,
     Drain,
     Envelope,
@@ -43,7 +42,7 @@ GOODBYE_SECONDS: Final = 2.0
 BUSY_LIMIT: Final = 300.0
 """Default of the setting ``busy_limit``: how long a silent node behind a living transport is kept."""
 
-_STATING: Final = frozenset({Info, Subscribe, Unsubscribe, Revoked, Peers, Chunk, Reply}) | CONTROL
+_STATING: Final = frozenset({Info, Subscribe, Unsubscribe, Revoked, Peers, Reply, Goodbye}) | CONTROL
 """What may come between WELCOME and INFO(complete)."""
 
 
@@ -83,8 +82,7 @@ class Link:
         self._pings: set[int] = set()
         self._send_credit = LinkSendCredit()
         self._receive_credit = LinkReceiveCredit()
-        self._was_short = False
-        self._outbox = Outbox(self._send_credit)
+        self._outbox = Outbox(self._send_credit, self._receive_credit, self._ids.next)
         self.traffic = Traffic(self._outbox, self._outputs, self._ids, max_body=max_body)
         self._readers: dict[type[Any], Any] = {
             **self.traffic.readers,
@@ -102,7 +100,7 @@ class Link:
             Drain: self._deliver,
         }
         if is_dialler:
-            self._outbox.put(handshake.hello(greeting))
+            self._outbox.put_greeting(handshake.hello(greeting))
 
     # What comes in
 
@@ -122,6 +120,8 @@ class Link:
                 self._outputs.append(Heard())
             elif self.state is LinkState.WELCOMED:
                 _check_stating(envelopes)
+            elif self.state is LinkState.LEAVING and self._outbox.has_farewell:
+                self._state_since = now  # the peer still takes in what has to leave before the last word
             readers = self._readers
             for envelope in envelopes:
                 readers[type(envelope)](envelope, now)
@@ -154,7 +154,7 @@ class Link:
     @property
     def deadline(self) -> float:
         """When ``tick`` is due, on the clock of ``now``; infinite for never."""
-        return min(self._silent_at(), self.traffic.due)
+        return inf if self.is_closed else min(self._silent_at(), self.traffic.due)
 
     def drain(self) -> list[Output]:
         """What happened since the last call, in order."""
@@ -164,10 +164,7 @@ class Link:
 
     def take(self) -> list[Frame] | None:
         """The next message to send, or None while nothing may leave."""
-        frames = self._outbox.take()
-        if frames is None and not self._send_credit.has_room:
-            self._was_short = True
-        return frames
+        return self._outbox.take()
 
     @property
     def waiting(self) -> int:
@@ -187,21 +184,28 @@ class Link:
     @property
     def events_dropped(self) -> int:
         """Events that this peer missed because it reads too slowly."""
-        return self._outbox.events_dropped
+        return self._outbox.events.dropped
 
     def say(self, envelope: Info | Peers | Revoked) -> None:
-        """State something about this side, or whom it knows."""
+        """State something about this side, or whom it knows.
+
+        Raises:
+            PayloadTooLarge: It does not fit into one frame: state it in parts.
+        """
+        size = len(encode([envelope]))
+        if size > limits.MAX_FRAME_BYTES // 2:
+            raise PayloadTooLarge(f"a statement of {size} bytes does not fit into one frame: state it in parts")
         self._outbox.put(envelope)
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         """Say that this node runs, and how loaded it is."""
-        self._outbox.put_heartbeat(heartbeat)
+        self._outbox.control.put_heartbeat(heartbeat)
 
     def ping(self) -> int:
         """Ask the peer for a sign of life; the Pong with this id is delivered."""
         id_ = self._ids.next()
         self._pings.add(id_)
-        self._outbox.put_control(Ping(id_))
+        self._outbox.control.put(Ping(id_))
         return id_
 
     def drain_off(self) -> None:
@@ -211,6 +215,8 @@ class Link:
 
     def leave(self, now: float, *, code: str = "", reason: str = "") -> None:
         """Say goodbye after all that waits to leave; ``Closed`` follows, at once where nobody was greeted yet.
+
+        The peer has two seconds for its answer, counted from the last message that it sent before the goodbye left.
 
         Args:
             now: The present time.
@@ -223,7 +229,11 @@ class Link:
             self._close(Cause.LEAVE, Closed(None))
             return
         self._move(Cause.LEAVE, now)
-        self._outbox.put(Goodbye(0, code, reason))
+        goodbye = Goodbye(0, code, reason)
+        if code:
+            self._outbox.put(goodbye)  # whoever is refused is not worth waiting for
+        else:
+            self._outbox.put_farewell(goodbye)
 
     # Greeting
 
@@ -252,7 +262,7 @@ class Link:
             self._outbox.put(Goodbye(0, error.code, "" if isinstance(error, NotTrusted) else str(error)))
             self._close(Cause.BREACH, Closed(error, is_breach=True))
             return
-        self._outbox.put(welcome)
+        self._outbox.put_greeting(welcome)
         self._move(Cause.GREETED, now)
         self._outputs.append(greeted)
 
@@ -268,21 +278,18 @@ class Link:
     # One method per envelope that concerns the link itself
 
     def _account(self, frames: Sequence[Frame], envelopes: list[Envelope]) -> None:
-        credit = self._receive_credit
         if type(envelopes[0]) in CONTROL and all(type(envelope) in CONTROL for envelope in envelopes):
-            is_due = credit.read_control()
+            self._receive_credit.read_control()
         else:
-            is_due = credit.read(len(frames[0]) if len(frames) == 1 else sum(map(len, frames)))
-        if is_due:
-            self._outbox.put_credit(credit.tell())
+            self._receive_credit.read(len(frames[0]) if len(frames) == 1 else sum(map(len, frames)))
 
     def _on_credit(self, credit: Credit, now: float) -> None:
         if credit.id:
-            self.traffic.granted(credit)
+            self.traffic.granted(credit, now)
             return
+        was_short = self.is_short
         self._send_credit.granted(credit)
-        if self._was_short and self._send_credit.has_room:
-            self._was_short = False
+        if was_short and not self.is_short:
             self.traffic.refresh_deadlines(now)
             self._outputs.append(Writable())
 
@@ -293,7 +300,7 @@ class Link:
             self._outputs.append(Connected())
 
     def _on_ping(self, ping: Ping, now: float) -> None:
-        self._outbox.put_control(Pong(ping.id))
+        self._outbox.control.put(Pong(ping.id))
 
     def _on_pong(self, pong: Pong, now: float) -> None:
         if pong.id not in self._pings:
@@ -342,7 +349,6 @@ class Link:
         self.state = following(self.state, cause)
         self._outputs[:] = self.traffic.unstarted(self._outputs)
         self._outputs.append(closed)
-        self.traffic.due = inf
 
     def _move(self, cause: Cause, now: float) -> None:
         self.state = following(self.state, cause)

@@ -3,57 +3,79 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from orbitmesh.link.credit import LinkSendCredit
+from orbitmesh.link.credit import LinkReceiveCredit, LinkSendCredit
+from orbitmesh.link.lanes import ControlLane, EventLane
 from orbitmesh.link.transfers import OutgoingTransfer
 from orbitmesh.wire import limits
 from orbitmesh.wire.encoding import Frame, encode
-from orbitmesh.wire.envelopes import BODIED, Call, Cancel, Chunk, Credit, Envelope, Event, Heartbeat, Ping, Pong
+from orbitmesh.wire.envelopes import (
+    BODIED,
+    Bodied,
+    Call,
+    Chunk,
+    Envelope,
+    Error,
+    Event,
+    Goodbye,
+    Hello,
+    Info,
+    Notify,
+    Peers,
+    Raw,
+    Revoked,
+    Welcome,
+)
 
 EVENTS: Final = 10_000
 EVENT_BYTES: Final = 8 * 1024 * 1024
 """What waits for one slow subscriber; beyond either the oldest events are dropped and counted."""
 
 _OVERHEAD: Final = 48
-"""Bytes an envelope takes beside its body, roughly: batches need no exact sum."""
+"""Bytes an envelope takes beside its body, roughly: a batch's bound leaves room for 256 of the longest names."""
+
+_WORDY: Final[frozenset[type[Any]]] = frozenset({Error, Info, Peers, Revoked, Goodbye})
+"""Envelopes that may be long without a body."""
+
+_HEADED: Final[frozenset[type[Any]]] = frozenset({Call, Notify, Raw})
 
 
 class Outbox:
     """The lanes of one link and the order in which they leave.
 
     Attributes:
-        events_dropped: Events that this peer missed because it reads too slowly, since the start.
+        control: What overtakes data.
+        events: Events that wait for credit, or for a large one before them.
     """
 
     __slots__ = (
         "_bulk",
-        "_control",
         "_credit",
-        "_credits",
-        "_event_bytes",
-        "_events",
+        "_event_transfer",
+        "_farewell",
         "_framed",
-        "_heartbeat",
-        "_missed",
+        "_greeting",
+        "_next_id",
         "_small",
         "_small_bytes",
-        "events_dropped",
+        "control",
+        "events",
     )
 
-    def __init__(self, credit: LinkSendCredit) -> None:
+    def __init__(self, credit: LinkSendCredit, receive: LinkReceiveCredit, next_id: Callable[[], int]) -> None:
+        self.control = ControlLane(receive)
+        self.events = EventLane(max_events=EVENTS, max_bytes=EVENT_BYTES)
         self._credit = credit
-        self._control: list[Envelope] = []
-        self._credits: dict[int, Credit] = {}
-        self._heartbeat: Heartbeat | None = None
+        self._next_id = next_id
+        self._greeting: Hello | Welcome | None = None
         self._small: list[Envelope] = []
         self._small_bytes = 0
         self._framed = 0
-        self._events: deque[Event] = deque()
-        self._event_bytes = 0
-        self._missed = 0
         self._bulk: deque[OutgoingTransfer] = deque()
-        self.events_dropped = 0
+        self._event_transfer: OutgoingTransfer | None = None
+        self._farewell: Goodbye | None = None
 
     @property
     def waiting(self) -> int:
@@ -63,7 +85,7 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether nothing at all waits."""
-        return not (self._small or self._control or self._credits or self._heartbeat or self._events or self._bulk)
+        return not (self._has_data or self.control or self._greeting or self._farewell)
 
     @property
     def has_room(self) -> bool:
@@ -75,107 +97,124 @@ class Outbox:
         """Whether a large body is on its way."""
         return bool(self._bulk)
 
+    @property
+    def has_farewell(self) -> bool:
+        """Whether the last word waits for what was to leave before it."""
+        return self._farewell is not None
+
+    @property
+    def _has_data(self) -> bool:
+        return bool(self._small or self.events or self._bulk)
+
     def put(self, envelope: Envelope, size: int = 0) -> None:
         """Append an envelope whose body has this many bytes, in order."""
         self._small.append(envelope)
+        self._small_bytes += _OVERHEAD + _words(envelope)
         if size >= limits.INLINE_BODY:
             self._framed += 1
-            self._small_bytes += _OVERHEAD
         else:
-            self._small_bytes += size + _OVERHEAD
+            self._small_bytes += size
 
-    def put_control(self, envelope: Cancel | Ping | Pong) -> None:
-        """Append an envelope that overtakes data."""
-        self._control.append(envelope)
+    def put_greeting(self, greeting: Hello | Welcome) -> None:
+        """The first word; it leaves in a message of its own."""
+        self._greeting = greeting
 
-    def put_credit(self, credit: Credit) -> None:
-        """State credit; a newer statement replaces one that has not left."""
-        self._credits[credit.id] = credit
-
-    def put_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """State load; a newer statement replaces one that has not left."""
-        self._heartbeat = heartbeat
+    def put_farewell(self, goodbye: Goodbye) -> None:
+        """The last word; it leaves when nothing else waits."""
+        self._farewell = goodbye
 
     def put_event(self, event: Event, size: int) -> None:
-        """Append an event; while the link is short of credit it waits in a bounded queue that drops its oldest."""
-        if not self._events and self._credit.has_room:
+        """Append an event, behind those before it; while the link is short of credit it waits in a bounded queue."""
+        if self.events or self._event_transfer is not None or not self._credit.has_room:
+            self.events.put(event, size)
+        else:
             self._put_next_event(event, size)
-            return
-        self._events.append(event)
-        self._event_bytes += size
-        while len(self._events) > EVENTS or self._event_bytes > EVENT_BYTES:
-            self._event_bytes -= _size(self._events.popleft())
-            self._missed += 1
-            self.events_dropped += 1
 
-    def put_transfer(self, transfer: OutgoingTransfer) -> None:
+    def begin_transfer(self, envelope: Bodied) -> OutgoingTransfer:
         """Begin to send a large body: its size goes out now, its parts when the peer asks for them."""
+        transfer = OutgoingTransfer(self._next_id(), envelope)
         self._bulk.append(transfer)
         self.put(transfer.opening())
+        return transfer
 
     def transfer(self, id_: int) -> OutgoingTransfer | None:
         """The transfer of this id that has not ended."""
         return next((transfer for transfer in self._bulk if transfer.id == id_), None)
 
     def transfer_of(self, exchange: int) -> OutgoingTransfer | None:
-        """The transfer that carries a body of this exchange, if one has not ended."""
+        """The transfer that carries a body of this exchange, if one has not ended; never more than one."""
         return next((transfer for transfer in self._bulk if transfer.exchange == exchange), None)
 
     def drop_transfer(self, transfer: OutgoingTransfer) -> None:
-        """Forget a transfer and what was to follow it."""
+        """Forget a transfer and what was to follow it; an event among it counts as lost."""
         self._bulk.remove(transfer)
+        if transfer is self._event_transfer:
+            self._event_transfer = None
+            self.events.lost(transfer.followers[0])  # type: ignore[arg-type]  # its body is an event's
 
-    def withdraw(self, id_: int) -> bool:
-        """Take out a CALL that has not left; say whether there was one."""
-        for index, envelope in enumerate(self._small):
-            if type(envelope) is Call and envelope.id == id_:
-                del self._small[index]
+    def take_back(self, id_: int) -> list[Envelope]:
+        """Take out what has not left under this id."""
+        taken = [envelope for envelope in self._small if envelope.id == id_]
+        if taken:
+            self._small = [envelope for envelope in self._small if envelope.id != id_]
+            for envelope in taken:
                 size = _size(envelope)
                 self._framed -= size >= limits.INLINE_BODY
-                self._small_bytes -= _OVERHEAD + (size if size < limits.INLINE_BODY else 0)
-                return True
-        return False
+                self._small_bytes -= _OVERHEAD + _words(envelope) + (size if size < limits.INLINE_BODY else 0)
+        return taken
 
     def unsent_calls(self) -> list[Call]:
         """CALLs that have not left, so that what is left of their time can be written anew."""
-        return [envelope for envelope in self._small if type(envelope) is Call]
+        followers = [follower for transfer in self._bulk for follower in transfer.followers]
+        return [envelope for envelope in (*self._small, *followers) if type(envelope) is Call]
+
+    def waiting_errors(self) -> int:
+        """ERRORs that have not left."""
+        return sum(type(envelope) is Error for envelope in self._small)
 
     def take(self) -> list[Frame] | None:
         """Form the next message, or None while nothing may leave."""
+        if self._greeting is not None:
+            greeting, self._greeting = self._greeting, None
+            return self._message([greeting], [])
         if self._credit.has_room:
-            if self._events:
+            if self.events:
                 self._admit_events()
-            batch, bodies = self._take_data()
+            room = limits.MAX_BATCH_ENVELOPES
+            if self.control:
+                room -= min(len(self.control), limits.MAX_BATCH_ENVELOPES // 2)
+            batch, bodies = self._take_data(room)
+            if not batch and self._farewell is not None and not self._has_data:
+                batch, self._farewell = [self._farewell], None
             if batch:
-                if self._has_control:
-                    batch[:0] = self._take_control(limits.MAX_BATCH_ENVELOPES - len(batch))
-                frame = encode(batch)
-                self._credit.sent(len(frame) + sum(map(len, bodies)))
-                return [frame, *bodies]
+                if self.control:
+                    batch[:0] = self.control.take(limits.MAX_BATCH_ENVELOPES - len(batch))
+                return self._message(batch, bodies)
         return self._take_control_alone()
 
-    @property
-    def _has_control(self) -> bool:
-        return bool(self._control or self._credits or self._heartbeat)
+    def _message(self, batch: list[Envelope], bodies: list[Frame]) -> list[Frame]:
+        frame = encode(batch)
+        self._credit.sent(len(frame) + sum(map(len, bodies)))
+        return [frame, *bodies]
 
-    def _take_data(self) -> tuple[list[Envelope], list[Frame]]:
+    def _take_data(self, room: int) -> tuple[list[Envelope], list[Frame]]:
         if not self._bulk and not self._framed and self._small_bytes <= limits.MAX_BATCH_BYTES:
             small = self._small
-            if len(small) <= limits.MAX_BATCH_ENVELOPES:
+            if len(small) <= room:
                 self._small, self._small_bytes = [], 0
                 return small, []
-        return self._take_slice()
+        return self._take_slice(room)
 
-    def _take_slice(self) -> tuple[list[Envelope], list[Frame]]:
+    def _take_slice(self, room: int) -> tuple[list[Envelope], list[Frame]]:
         """As many small envelopes as one message may hold, then at most one chunk."""
         bodies: list[Frame] = []
         count = taken = 0
         for envelope in self._small:
             size = _size(envelope)
             is_framed = size >= limits.INLINE_BODY
-            inline = 0 if is_framed else size
+            inline = _OVERHEAD + _words(envelope) + (0 if is_framed else size)
             if (
-                count == limits.MAX_BATCH_ENVELOPES
+                count == room
                 or (count and taken + inline > limits.MAX_BATCH_BYTES)
                 or (is_framed and len(bodies) == limits.MAX_FRAMES - 1)
             ):
@@ -184,10 +223,10 @@ class Outbox:
                 _move_body(envelope, bodies)
                 self._framed -= 1
             count += 1
-            taken += inline + _OVERHEAD
+            taken += inline
         batch, self._small = self._small[:count], self._small[count:]
         self._small_bytes -= taken
-        if len(bodies) < limits.MAX_FRAMES - 1 and count < limits.MAX_BATCH_ENVELOPES:
+        if len(bodies) < limits.MAX_FRAMES - 1 and count < room:
             self._add_chunk(batch, bodies)
         return batch, bodies
 
@@ -202,52 +241,51 @@ class Outbox:
             batch.append(Chunk(transfer.id, sequence, 0, len(bodies)))
             bodies.append(part)
             if transfer.is_sent:
-                self._bulk.remove(transfer)
-                for envelope in transfer.followers:
-                    self.put(envelope, _size(envelope))
+                self._release(transfer)
             return
 
-    def _take_control(self, room: int) -> list[Envelope]:
-        """Control envelopes, the credit of the link first; what has no room waits."""
-        taken: list[Envelope] = [self._credits.pop(id_) for id_ in list(self._credits)[:room]]
-        if self._heartbeat is not None and len(taken) < room:
-            taken.append(self._heartbeat)
-            self._heartbeat = None
-        rest = room - len(taken)
-        taken.extend(self._control[:rest])
-        del self._control[:rest]
-        return taken
+    def _release(self, transfer: OutgoingTransfer) -> None:
+        """A body has left: what waited behind it follows, up to the next large body of the same exchange."""
+        self._bulk.remove(transfer)
+        if transfer is self._event_transfer:
+            self._event_transfer = None
+        for index, envelope in enumerate(transfer.followers):
+            size = _size(envelope)
+            if size > limits.WHOLE_BODY:
+                following = self.begin_transfer(envelope)  # type: ignore[arg-type]  # what has a size has a body
+                following.followers.extend(transfer.followers[index + 1 :])
+                return
+            self.put(envelope, size)
 
     def _take_control_alone(self) -> list[Frame] | None:
-        if not self._has_control:
+        if not self.control:
             return None
         if self._credit.has_control_room:
             self._credit.sent_control()
-            return [encode(self._take_control(limits.MAX_BATCH_ENVELOPES))]
+            return [encode(self.control.take(limits.MAX_BATCH_ENVELOPES))]
         # Both sides may have filled their control windows: only the statement that opens them is outside of both.
-        link_credit = self._credits.pop(0, None)
+        link_credit = self.control.take_link_credit()
         if link_credit is None:
             return None
         self._credit.sent_control()
         return [encode([link_credit])]
 
     def _admit_events(self) -> None:
-        """Move waiting events to the small lane, one batch at the most."""
+        """Move waiting events to where they leave from, one batch or one large event at the most."""
         while (
-            self._events
+            self.events
+            and self._event_transfer is None
             and len(self._small) < limits.MAX_BATCH_ENVELOPES
-            and (self._small_bytes < limits.MAX_BATCH_BYTES)
+            and self._small_bytes < limits.MAX_BATCH_BYTES
         ):
-            event = self._events.popleft()
-            size = _size(event)
-            self._event_bytes -= size
-            self._put_next_event(event, size)
+            self._put_next_event(*self.events.pop())
 
     def _put_next_event(self, event: Event, size: int) -> None:
-        if self._missed:
-            event.missed += self._missed
-            self._missed = 0
-        self.put(event, size)
+        self.events.stamp(event)
+        if size > limits.WHOLE_BODY:
+            self._event_transfer = self.begin_transfer(event)
+        else:
+            self.put(event, size)
 
 
 def _move_body(envelope: Envelope, bodies: list[Frame]) -> None:
@@ -263,3 +301,16 @@ def _size(envelope: Envelope) -> int:
         return 0
     body = envelope.body  # type: ignore[union-attr]  # every type in BODIED has one
     return 0 if isinstance(body, int) else len(body)
+
+
+def _words(envelope: Envelope) -> int:
+    """Bytes of what may be long beside the body; most envelopes have nothing of the kind."""
+    kind = type(envelope)
+    if kind in _HEADED:
+        headers, origin = envelope.headers, getattr(envelope, "origin", None)  # type: ignore[union-attr]  # as _HEADED
+        if headers is None and origin is None:
+            return 0
+        return len(encode([Notify(0, "", b"", headers=headers, origin=origin)]))
+    if kind is Error:
+        return len((envelope.message + envelope.traceback).encode())  # type: ignore[union-attr]  # as its kind says
+    return len(encode([envelope])) if kind in _WORDY else 0

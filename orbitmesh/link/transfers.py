@@ -14,7 +14,8 @@ class OutgoingTransfer:
     Attributes:
         id: Of the transfer.
         exchange: Id of the exchange that the body belongs to; 0 for one-way envelopes.
-        followers: First the envelope that the body belongs to, then later ones whose order must hold.
+        followers: First the envelope that the body belongs to, then later ones whose order must hold, with bodies of
+            any size.
     """
 
     __slots__ = ("_body", "_offset", "_sequence", "_taken", "exchange", "followers", "id")
@@ -83,14 +84,14 @@ class IncomingTransfers:
 
         Raises:
             PayloadTooLarge: The body is larger than this side takes.
-            ProtocolError: The id is in use, or too many wait.
+            ProtocolError: The id is in use, the body is empty, or too many wait.
         """
+        if not size:
+            raise ProtocolError("a transfer of nothing")
         if id_ in self._open or id_ in self._waiting or id_ in self._whole:
             raise ProtocolError("a transfer was opened twice")
         if size > self._limit:
-            raise PayloadTooLarge(
-                f"a body of {size} bytes is over the limit of {self._limit}: use a stream, a channel or a file"
-            )
+            raise too_large(size, self._limit)
         if len(self._open) + len(self._waiting) + len(self._whole) >= limits.CALL_SLOTS + limits.STREAM_SLOTS:
             raise ProtocolError("too many transfers at one time")
         self._waiting[id_] = size
@@ -159,7 +160,14 @@ class _Assembly:
         return len(self.body) == self.size
 
     def add(self, sequence: int, part: Frame) -> None:
-        if sequence != self.sequence + 1 or not part or len(self.body) + len(part) > self.size:
+        if sequence != self.sequence + 1 or len(self.body) + len(part) > self.size:
             raise ProtocolError("a chunk out of order or beyond the announced size")
+        if not 0 < len(part) <= limits.CHUNK_BYTES:
+            raise ProtocolError(f"a chunk of {len(part)} bytes")
         self.sequence = sequence
         self.body += part
+
+
+def too_large(size: int, limit: int) -> PayloadTooLarge:
+    """The error about a body over the limit."""
+    return PayloadTooLarge(f"a body of {size} bytes is over the limit of {limit}: use a stream, a channel or a file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Final, Protocol, TypeAlias, assert_never
+from typing import Any, Final, assert_never
 
 from orbitmesh.core.errors import DeadlineExceeded, OrbitMeshError, PeerLost, ProtocolError, RemoteError
 from orbitmesh.link.errors import from_wire
@@ -23,7 +23,10 @@ from orbitmesh.link.outputs import (
     Withdrawn,
     Writable,
 )
+from orbitmesh.runtime.context import Caller
+from orbitmesh.runtime.dialling import Attempt
 from orbitmesh.runtime.payload import Payload
+from orbitmesh.runtime.ports import Exchange, Owner, Request, Running
 from orbitmesh.security.identity import Identity
 from orbitmesh.spi.transport import Frame, Pipe
 from orbitmesh.wire import limits
@@ -53,90 +56,24 @@ _BREACH_LINGER: Final = 0.2
 """The same for a peer that broke the protocol or is not trusted: just enough to tell it why."""
 
 
-Request: TypeAlias = Call | Notify | Raw
-
-
-class Exchange(Protocol):
-    """What waits on this side for the answers to one exchange."""
-
-    def on_item(self, item: Item) -> None:
-        """One item of a stream came."""
-        ...
-
-    def on_end(self, error: OrbitMeshError | Error | None) -> None:
-        """The exchange is over, well or not."""
-        ...
-
-    def on_granted(self) -> None:
-        """A channel of this side may send again."""
-        ...
-
-
-class Owner(Protocol):
-    """What a connection tells its node."""
-
-    def greeted(self, connection: Connection, greeted: Greeted) -> None:
-        """The peer has proven who it is."""
-        ...
-
-    def connected(self, connection: Connection) -> None:
-        """The link carries work."""
-        ...
-
-    def fell_silent(self, connection: Connection) -> None:
-        """The peer is busy."""
-        ...
-
-    def spoke_again(self, connection: Connection) -> None:
-        """The busy peer is back."""
-        ...
-
-    def closed(self, connection: Connection, closed: Closed) -> None:
-        """The link is over; what waited on it has been told."""
-        ...
-
-    def informed(self, connection: Connection, envelope: Info | Heartbeat | Peers | Revoked) -> None:
-        """The peer states something about itself or others."""
-        ...
-
-    def draining(self, connection: Connection) -> None:
-        """The peer says that this link ends in favour of another."""
-        ...
-
-    def answered(self, connection: Connection) -> None:
-        """The peer answered a PING."""
-        ...
-
-    def requested(self, connection: Connection, requests: Sequence[Request]) -> None:
-        """The peer wants commands to run."""
-        ...
-
-    def withdrawn(self, connection: Connection, id_: int, *, is_expired: bool) -> None:
-        """A command that runs for the peer has to stop."""
-        ...
-
-    def subscribed(self, connection: Connection, envelope: Subscribe | Unsubscribe) -> None:
-        """The peer wants events, or wants them no more."""
-        ...
-
-    def published(self, connection: Connection, event: Event) -> None:
-        """An event came."""
-        ...
-
-
 class Connection:
     """A pipe with its link.
 
     Attributes:
+        loop: Where it runs.
         link: The pure protocol.
         pipe: What carries it.
         identity: Who is at the other end, once greeted.
         payload: Serializers and codecs of this link, once greeted.
         futures: What waits for the reply to each call, by id.
         exchanges: What waits for the items of each stream or channel, by id.
-        tasks: Handlers that run for this peer, by id of their exchange.
+        running: Commands that run for this peer or wait to, by id of their exchange.
         granted: What waits for credit of a served stream, by id.
-        patterns: What the peer subscribed to.
+        attempt: The dial that made it, until the link is connected.
+        caller: The peer as handlers see it, once greeted.
+        may_call: Whether the peer may run commands that ask for no role.
+        has_peer_drained: Whether the peer has said that this link ends in favour of another.
+        in_flight_told: How much of this side's work was under way when the peer last told its load.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pipe: Pipe, link: Link, owner: Owner) -> None:
@@ -148,11 +85,16 @@ class Connection:
         self.session = 0
         self.futures: dict[int, asyncio.Future[Reply]] = {}
         self.exchanges: dict[int, Exchange] = {}
-        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.running: dict[int, Running] = {}
         self.granted: dict[int, asyncio.Future[None]] = {}
-        self.patterns: set[str] = set()
+        self.attempt: Attempt | None = None
+        self.caller: Caller | None = None
+        self.may_call = False
+        self.has_peer_drained = False
+        self.in_flight_told = 0
         self.is_closed = False
-        self._loop = loop
+        self._is_reading = False
+        self.loop = loop
         self._now = loop.time
         self._owner = owner
         self._writable: list[asyncio.Future[None]] = []
@@ -168,11 +110,32 @@ class Connection:
         assert self.identity is not None
         return self.identity
 
+    @property
+    def in_flight(self) -> int:
+        """How much of this side's work is under way over this link."""
+        return len(self.futures) + len(self.exchanges)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way in either direction."""
+        return not (self.futures or self.exchanges or self.running)
+
     # From the transport
 
-    def receive(self, frames: Sequence[Frame]) -> None:
-        """One message came; ``pump`` acts on it."""
+    def receive(self, frames: Sequence[Frame]) -> bool:
+        """One message came; ``burst_ended`` acts on it. True for the first of a burst."""
+        is_first = not self._is_reading
+        self._is_reading = True
         self.link.receive(frames, self._now())
+        return is_first
+
+    def burst_ended(self) -> None:
+        """All that was ready has come: act on it, and send what came of it at once."""
+        try:
+            self.pump()
+        finally:
+            self._is_reading = False
+            self.flush()
 
     def lost(self, reason: str) -> None:
         """The pipe is gone."""
@@ -186,9 +149,9 @@ class Connection:
         """Something was put on the link: let it leave at the end of this turn, or at once when there is much."""
         if self.link.waiting >= limits.FLUSH_ENVELOPES:
             self.flush()
-        elif not self._is_flush_due:
+        elif not self._is_flush_due and not self._is_reading:
             self._is_flush_due = True
-            self._loop.call_soon(self._flush_turn)
+            self.loop.call_soon(self._flush_turn)
 
     def _flush_turn(self) -> None:
         self._is_flush_due = False
@@ -203,6 +166,27 @@ class Connection:
         if self.link.deadline < self._timer_at:
             self._arm()
 
+    def subscribe(self, pattern: str) -> asyncio.Future[Reply]:
+        """Ask the peer for events; done when it has confirmed."""
+        id_ = self.traffic.subscribe(pattern)
+        confirmed = self.futures[id_] = self.loop.create_future()
+        confirmed.add_done_callback(_retrieve)
+        self.queued()
+        return confirmed
+
+    async def until_item(self, id_: int) -> None:
+        """Wait until one more item of a served stream may leave; returns at once where it may.
+
+        Raises:
+            PeerLost: The link ended meanwhile.
+        """
+        while not self.traffic.may_send_item(id_):
+            if self.link.is_short:
+                await self.until_writable()
+                continue
+            waiter = self.granted[id_] = self.loop.create_future()
+            await waiter
+
     async def until_writable(self) -> None:
         """Wait until the peer has read enough for more data to leave; returns at once where it has.
 
@@ -212,7 +196,7 @@ class Connection:
         while self.link.is_short:
             if self.is_closed:
                 raise PeerLost("the link ended")
-            waiter = self._loop.create_future()
+            waiter = self.loop.create_future()
             self._writable.append(waiter)
             await waiter
 
@@ -254,15 +238,15 @@ class Connection:
             case Refused():
                 self._finish(output.id, output.error)
             case Withdrawn():
-                owner.withdrawn(self, output.id, is_expired=output.is_expired)
+                owner.withdrawn(self, output.id)
             case Granted():
                 self._grant(output.id)
             case Writable():
                 self._wake_writers()
             case Event():
-                owner.published(self, output)
+                owner.events.published(self, output)
             case Subscribe() | Unsubscribe():
-                owner.subscribed(self, output)
+                owner.events.subscribed(self, output)
             case Info() | Heartbeat() | Peers() | Revoked():
                 owner.informed(self, output)
             case Greeted():
@@ -270,7 +254,7 @@ class Connection:
                 self.session = output.session
                 owner.greeted(self, output)
             case Connected():
-                owner.connected(self)
+                owner.connected_with(self)
             case Silent():
                 owner.fell_silent(self)
             case Heard():
@@ -343,8 +327,8 @@ class Connection:
         lost = closed.error if isinstance(closed.error, PeerLost) else _lost(closed)
         for id_ in [*self.futures, *self.exchanges]:
             self._finish(id_, lost)
-        for task in list(self.tasks.values()):
-            task.cancel()
+        for running in list(self.running.values()):
+            running.withdraw()
         for waiter in self.granted.values():
             waiter.cancel()
         self.granted.clear()
@@ -352,13 +336,13 @@ class Connection:
         self._owner.closed(self, closed)
         self.flush()
         # Last words need a moment on their way; an accepted connection can only be cut.
-        self._linger = self._loop.call_later(_LINGER if not closed.is_breach else _BREACH_LINGER, self.pipe.close)
+        self._linger = self.loop.call_later(_LINGER if not closed.is_breach else _BREACH_LINGER, self.pipe.close)
 
-    def abort(self) -> None:
-        """Cut the connection now; used when the node stops for good."""
+    def abort(self, reason: str) -> None:
+        """Cut the connection now; what waited on it ends with the reason."""
         self._stop_linger()
         if not self.is_closed:
-            self.link.cut("this node stopped")
+            self.link.cut(reason)
             self.pump()
             self._stop_linger()
         self.pipe.close()
@@ -377,7 +361,7 @@ class Connection:
             self._timer = None
         self._timer_at = deadline
         if deadline != inf and not self.is_closed:
-            self._timer = self._loop.call_at(deadline, self._tick)
+            self._timer = self.loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -385,6 +369,12 @@ class Connection:
         self.link.tick(self._now())
         self.pump()
         self.flush()
+
+
+def _retrieve(future: asyncio.Future[Reply]) -> None:
+    """Nobody has to look at a subscription that the peer could not confirm: the link's end tells the same."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _lost(closed: Closed) -> PeerLost:

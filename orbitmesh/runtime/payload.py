@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from orbitmesh.spi.payload import Codec, Serializer
 from orbitmesh.spi.transport import Frame
+
+
+class Decode(Protocol):
+    """Turns a body into a value."""
+
+    def __call__(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
+        """Decode a body to a type, or to plain values for ``Any``.
+
+        Raises:
+            ValueError: It is malformed or does not fit.
+        """
+        ...
 
 
 class Payload:
@@ -14,9 +26,14 @@ class Payload:
 
     Attributes:
         preferred: Id on this link of the serializer that this node writes with.
+        encode: Turns a value into a body, with the preferred serializer.
+        decode: Turns a body into a value of a type, with the serializer of this id; without one, with the preferred
+            one, in which answers come. Raises ``ValueError`` where the body is malformed or does not fit.
+        known: How many serializers both ends know; their ids are below it.
+        form: Equal for links on which a value becomes the same bytes.
     """
 
-    __slots__ = ("_codecs", "_serializers", "encode", "preferred")
+    __slots__ = ("_binary", "_codecs", "_serializers", "decode", "encode", "form", "known", "preferred")
 
     def __init__(self, serializers: Sequence[Serializer], codecs: Sequence[Codec], *, preferred: str) -> None:
         """Take what HELLO and WELCOME agreed on.
@@ -28,10 +45,14 @@ class Payload:
         """
         self._serializers = tuple(serializers)
         self._codecs = tuple(codecs)
+        self.known = len(self._serializers)
         names = [serializer.name for serializer in serializers]
         self.preferred = names.index(preferred) if preferred in names else 0
+        self.form = (self._serializers[self.preferred].name, tuple(codec.name for codec in codecs))
+        self._binary = tuple(getattr(serializer, "is_binary", True) for serializer in serializers)
         # Bound once: nearly every link has no codec, and then a body is what the serializer makes.
         self.encode = self._encode_with_codecs if codecs else self._serializers[self.preferred].encode
+        self.decode: Decode = self._decode_with_codecs if codecs else self._decode
 
     def encode_as(self, value: Any, serializer: int) -> bytes:
         """Encode with the serializer of the request that this answers."""
@@ -40,23 +61,20 @@ class Payload:
         body = self._serializers[serializer].encode(value)
         return self._pass_codecs(body)
 
-    def decode(self, body: Frame, type_: Any, serializer: int | None = None) -> Any:
-        """Turn a body into a value.
+    def is_binary(self, serializer: int) -> bool:
+        """Whether a serializer of this link writes bytes as bytes; a text one writes them as base64."""
+        return serializer >= len(self._binary) or bool(self._binary[serializer])
 
-        Args:
-            body: What came.
-            type_: What it has to be; ``Any`` for plain values.
-            serializer: Id of its serializer; None for this node's preferred one, in which answers come.
-
-        Raises:
-            ValueError: It is malformed or does not fit.
-        """
-        for codec in reversed(self._codecs):
-            body = codec.decode(body)
+    def _decode(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
         index = self.preferred if serializer is None else serializer
-        if index >= len(self._serializers):
+        if index >= self.known:
             raise ValueError(f"serializer {index} was not agreed on")
         return self._serializers[index].decode(body, type_)
+
+    def _decode_with_codecs(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
+        for codec in reversed(self._codecs):
+            body = codec.decode(body)
+        return self._decode(body, type_, serializer)
 
     def _encode_with_codecs(self, value: Any) -> bytes:
         return self._pass_codecs(self._serializers[self.preferred].encode(value))

@@ -41,7 +41,7 @@ def read_settings(
     """
     from_environment = _from_environment(environment, plugins)
     given = {name: value for name, value in arguments.items() if value is not None}
-    home = str(given.get("home") or from_environment.get("home") or default_home())
+    home = os.path.expanduser(str(given.get("home") or from_environment.get("home") or default_home()))
     values: dict[str, Any] = {"home": home}
     for where, source in (
         (f"{home}/settings.toml", _from_file(Path(home) / "settings.toml")),
@@ -51,10 +51,25 @@ def read_settings(
         for name, value in source.items():
             values[name] = _value(name, value, where)
     values["home"] = home
-    try:
-        return msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"settings cannot be used: {error}") from error
+    return _settings(values)
+
+
+def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a constructor was given, without what is None, or say what is wrong with it.
+
+    Nothing outside of the arguments is looked at: environment and files count when the node starts.
+
+    Raises:
+        ConfigError: A setting is unknown or malformed.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for name in given:
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(name, _FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_FIELDS)}"
+            raise ConfigError(f"there is no setting {name!r}: {hint}")
+    _settings({name: _value(name, value, "the constructor") for name, value in given.items()})
+    return given
 
 
 def default_home() -> str:
@@ -62,6 +77,13 @@ def default_home() -> str:
     from platformdirs import user_data_dir
 
     return user_data_dir("orbitmesh", appauthor=False)
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"settings cannot be used: {error}") from error
 
 
 def _from_environment(environment: Mapping[str, str], plugins: Collection[str]) -> dict[str, str]:

@@ -14,12 +14,13 @@ from collections.abc import (
     Mapping,
 )
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol, get_args, get_origin
+from typing import Any, Final, NoReturn, get_args, get_origin
 
 from orbitmesh.core.errors import ConfigError, InvalidParameters
 from orbitmesh.runtime.annotations import home_of, names_in_reach, resolve, without_none
 from orbitmesh.runtime.conversion import fault_of, read_type
 from orbitmesh.runtime.parameters import LoneParameter, NamedParameters, Parameter, Parameters, invalid
+from orbitmesh.runtime.payload import Decode
 from orbitmesh.runtime.schema import argument_descriptions, first_paragraph, parameters_schema, type_schema
 from orbitmesh.spi.transport import Frame
 from orbitmesh.wire.envelopes import Kind
@@ -28,18 +29,6 @@ _ITERATORS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Gen
 _STREAMING: Final = (Kind.STREAM, Kind.CHANNEL)
 _DECORATORS: Final = {Kind.CALL: "command", Kind.STREAM: "stream", Kind.CHANNEL: "channel", Kind.JOB: "job"}
 _TYPES: Final = "a dataclass, msgspec Struct, TypedDict, pydantic model, or a type built of plain values"
-
-
-class Decode(Protocol):
-    """How a body becomes a value; ``Payload.decode`` is one."""
-
-    def __call__(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
-        """Decode a body to a type, or to plain values for ``Any``.
-
-        Raises:
-            ValueError: It is malformed or does not fit.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

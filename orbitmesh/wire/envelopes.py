@@ -358,8 +358,11 @@ Bodied: TypeAlias = Call | Reply | Error | Notify | Raw | Item | Event | Chunk
 
 BODIED: Final[frozenset[type[Any]]] = frozenset({Call, Reply, Error, Notify, Raw, Item, Event, Chunk})
 
-CONTROL: Final[frozenset[type[Any]]] = frozenset({Goodbye, Heartbeat, Ping, Pong, Drain, Cancel, Credit})
-"""Envelopes outside link credit: a message of these alone counts against the control window instead."""
+CONTROL: Final[frozenset[type[Any]]] = frozenset({Heartbeat, Ping, Pong, Cancel, Credit})
+"""Envelopes outside link credit: a message of these alone counts against the control window instead.
+
+GOODBYE and DRAIN are not among them: they mean what came before them, so they keep their place in the data.
+"""
 
 RESERVED: Final[frozenset[Type]] = frozenset(
     {

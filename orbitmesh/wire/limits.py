@@ -40,6 +40,10 @@ LINK_MESSAGES: Final = 512
 CONTROL_MESSAGES: Final = 128
 """Messages of control envelopes alone, outside link credit."""
 
+CONTROL_SPARE: Final = 32
+"""Messages beyond that window which a receiver lets pass: a CREDIT of the link alone may always leave, so that two full
+windows open each other. An honest peer needs about half of them."""
+
 CALL_SLOTS: Final = 1024
 """Calls that one peer may have in flight on a link."""
 
@@ -63,6 +67,9 @@ MAX_NAME: Final = 256
 """Characters of any name or topic on the wire."""
 
 MAX_HEADERS: Final = 64
+HEADER_BYTES: Final = 64 * 1024
+"""What the names and values of one envelope's headers may take in all."""
+
 MAX_CHAIN: Final = 4
 """Certificates that a HELLO may carry."""
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from orbitmesh.builtin.local.session import LocalSession
-from orbitmesh.spi.discovery import DiscoverySettings, Hint
+from orbitmesh.hookspecs import hookimpl
+from orbitmesh.spi.discovery import Discovery, DiscoverySettings, Hint
 
 __all__ = ["Local", "LocalSession"]
 
@@ -29,3 +30,9 @@ class Local:
         session = LocalSession(self.name, folder, sink)
         await session.check()
         return session
+
+
+@hookimpl
+def orbitmesh_discoveries() -> list[Discovery]:
+    """Offer local discovery."""
+    return [Local()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orbitmesh.builtin.mdns.session import MdnsSession
-from orbitmesh.spi.discovery import DiscoverySettings, Hint
+from orbitmesh.hookspecs import hookimpl
+from orbitmesh.spi.discovery import Discovery, DiscoverySettings, Hint
 
 __all__ = ["Mdns", "MdnsSession"]
 
@@ -18,3 +19,9 @@ class Mdns:
     async def open(self, settings: DiscoverySettings, sink: Callable[[Hint], None]) -> MdnsSession:
         """Make ready; no socket is opened before there is something to announce or to find."""
         return MdnsSession(self.name, settings, sink)
+
+
+@hookimpl
+def orbitmesh_discoveries() -> list[Discovery]:
+    """Offer mDNS."""
+    return [Mdns()]

@@ -15,7 +15,7 @@ from zeroconf._dns import DNSPointer, DNSQuestion, DNSText
 from zeroconf._protocol.outgoing import DNSOutgoing
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from orbitmesh.builtin.mdns.interfaces import Interface
+from orbitmesh.spi.interfaces import Interface
 
 SERVICE: Final = "_orbitmesh._tcp.local."
 

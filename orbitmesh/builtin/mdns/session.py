@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from orbitmesh.builtin.mdns.interfaces import Interface, addresses_of, chosen, present_interfaces
+from orbitmesh.spi.interfaces import Interface, addresses_of, chosen, present_interfaces
 from orbitmesh.builtin.mdns.places import Places
 from orbitmesh.builtin.mdns.records import Record, pack
 from orbitmesh.spi.discovery import Announcer, DiscoverySettings, Hint

@@ -13,7 +13,7 @@ import pytest
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from orbitmesh.builtin.mdns import Mdns, MdnsSession
-from orbitmesh.builtin.mdns.interfaces import Interface, present_interfaces
+from orbitmesh.spi.interfaces import Interface, present_interfaces
 from orbitmesh.builtin.mdns.records import Record, pack
 from orbitmesh.spi.discovery import (
     MAX_BOX,

@@ -1,4 +1,4 @@
-"""Which network interfaces there are, and which of them announce and listen."""
+"""Which network interfaces there are, and which of them transports bind and discoveries announce on."""
 
 from __future__ import annotations
 

@@ -1,0 +1,105 @@
+"""How an error ends the process: a line that says what happened, a line that says what to do, and a status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from orbitmesh.cli import statuses
+from orbitmesh.cli.text import one_line, printable
+from orbitmesh.core.errors import OrbitMeshError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class OutputFailed(Exception):
+    """The output cannot be written."""
+
+
+def tell(error: BaseException) -> int:
+    """Say on stderr what went wrong, and give the status it ends with."""
+    causes = list(_leaves(error))
+    for cause in causes:
+        if isinstance(cause, KeyboardInterrupt | click.Abort):
+            return statuses.INTERRUPTED
+    numbers = [_tell_one(cause) for cause in causes]
+    return numbers[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What a group of errors is made of; tasks fail in groups, also where there is only one."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _tell_one(error: BaseException) -> int:
+    match error:
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else statuses.DONE if error.code is None else _exit(error)
+        case click.UsageError():
+            _say(error.format_message(), hint=_usage_hint(error))
+            return statuses.USAGE
+        case click.ClickException():
+            _say(error.format_message())
+            return error.exit_code
+        case OutputFailed():
+            _say(str(error))
+            return statuses.OUTPUT
+        case OrbitMeshError():
+            return _tell_ours(error)
+        case _:
+            traceback.print_exception(error)
+            _say(
+                f"{type(error).__name__}: {error}",
+                hint="nobody foresaw this: please report it, with the lines above",
+            )
+            return statuses.BUG
+
+
+def _tell_ours(error: OrbitMeshError) -> int:
+    row = statuses.status_of(error)
+    if isinstance(error, RemoteError):
+        if error.traceback:
+            _write(printable(error.traceback).rstrip())
+        if error.data is not None:
+            from orbitmesh.cli.documents import as_line
+
+            _write(f"data: {as_line(error.data)}")
+    kind = "" if row.error is not RemoteError or error.code == RemoteError.code else f"{error.code}: "
+    _say(f"{kind}{error}" if str(error) else f"{kind}{row.meaning}", hint=row.hint)
+    return row.number
+
+
+def _exit(error: SystemExit) -> int:
+    """``sys.exit("text")`` of a plugin's command."""
+    _say(str(error.code))
+    return statuses.REMOTE_FAILED
+
+
+def _usage_hint(error: click.UsageError) -> str:
+    path = "orbitmesh" if error.ctx is None else error.ctx.command_path
+    return f"`{path} --help` shows how it is used"
+
+
+def _say(text: str, *, hint: str = "") -> None:
+    style: Callable[..., str] = click.style
+    _write(style("error:", fg="red", bold=True) + " " + one_line(text))
+    if hint:
+        _write(style("hint:", fg="cyan") + " " + one_line(hint))
+
+
+def _write(text: str) -> None:
+    """Write a line on stderr; where that is closed there is nobody to tell."""
+    if sys.stderr is not None:
+        try:
+            click.echo(text, err=True)
+        except OSError:
+            return  # the status still says it

@@ -1,0 +1,256 @@
+"""What peers ask this node to run: who may, whether there is room, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from orbitmesh.core.errors import (
+    OrbitMeshError,
+    Overloaded,
+    PermissionDenied,
+    ProtocolError,
+    UnknownCommand,
+)
+from orbitmesh.link.errors import to_wire
+from orbitmesh.runtime.connection import Connection
+from orbitmesh.runtime.eager import start_tasks
+from orbitmesh.runtime.ports import Request
+from orbitmesh.runtime.registry import Registration
+from orbitmesh.runtime.serving import Entry, Served, Serving
+from orbitmesh.security.roles import may_call
+from orbitmesh.wire.envelopes import Call, Kind, Notify, Raw
+
+logger = logging.getLogger("orbitmesh.runtime")
+
+RETRY_AFTER: Final = 0.1
+"""Seconds that a refused caller is told to wait, for each full round of the waiting line."""
+
+
+class Dispatcher:
+    """Admits requests, lets them wait, and starts them.
+
+    Attributes:
+        counts: Requests and what became of them, by name.
+        running: Requests that run now.
+        capacity: How many may run at once.
+        is_paused: Whether new requests are refused.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        registrations: Mapping[str, Registration],
+        serving: Serving,
+        capacity: int,
+        queue: int,
+    ) -> None:
+        """Make a dispatcher.
+
+        Args:
+            loop: The node's loop.
+            registrations: What may be asked for, by command.
+            serving: Runs one request.
+            capacity: How many run at once.
+            queue: How many wait beyond that.
+        """
+        self.counts: Counter[str] = Counter()
+        self.running = 0
+        self.capacity = capacity
+        self.is_paused = False
+        self._loop = loop
+        self._entries = {name: Entry(registration) for name, registration in registrations.items()}
+        self._serving = serving
+        self._queue = queue
+        self._waiting: deque[Served] = deque()
+        self._one_way: set[Served] = set()
+        self._is_starting = False
+        self._is_refusing = False
+        self._idle: asyncio.Future[None] | None = None
+        serving.done = self._done
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for room."""
+        return len(self._waiting)
+
+    # Server: what links report
+
+    def requested(self, connection: Connection, requests: Sequence[Request]) -> None:
+        """A peer wants commands to run: start, park or refuse each."""
+        starting: list[Served] = []
+        for request in requests:
+            if starting and not self._has_room(request):
+                # Most end with their first step, and then there is room again.
+                self._start(starting)
+                starting = []
+            served = self._admitted(connection, request)
+            if served is not None:
+                starting.append(served)
+        self._start(starting)
+
+    def withdrawn(self, connection: Connection, id_: int) -> None:
+        """Nobody waits for a request any more."""
+        served = connection.running.get(id_)
+        if served is not None:
+            self.counts["withdrawn"] += 1
+            served.withdraw()
+
+    # The end
+
+    async def drain(self, grace: float) -> None:
+        """Take nothing more; let what runs end, for at most ``grace`` seconds, then cancel it."""
+        self.is_paused = True
+        for served in list(self._waiting):
+            self._waiting.remove(served)
+            self._refuse(served.connection, served.request, Overloaded("the agent stops", retry_after=1.0))
+            served.forget()
+        if not self.running:
+            return
+        self._idle = self._loop.create_future()
+        _, late = await asyncio.wait([self._idle], timeout=grace)
+        if late:
+            running = [*self._one_way, *(s for s in self._serving.all_running())]
+            for served in running:
+                self.counts["stopped"] += 1
+                served.stop()
+            await asyncio.wait([self._idle], timeout=1.0)
+
+    # Admission
+
+    def _has_room(self, request: Request) -> bool:
+        entry = None if type(request) is Raw else self._entries.get(request.command)  # type: ignore[union-attr]
+        return self.running < self.capacity and (entry is None or not entry.is_full)
+
+    def _admitted(self, connection: Connection, request: Request) -> Served | None:
+        """Check a request; None: it was refused, or it waits for room."""
+        if type(request) is Raw:
+            self.counts["raw_without_handler"] += 1
+            return None
+        assert not isinstance(request, Raw)
+        entry = self._entries.get(request.command)
+        if entry is None:
+            self._refuse(connection, request, UnknownCommand(f"there is no command {request.command!r} here"))
+            return None
+        refusal = self._refusal(connection, request, entry)
+        if refusal is not None:
+            self._refuse(connection, request, refusal)
+            return None
+        served = Served(connection, request, entry)
+        if request.id:
+            connection.running[request.id] = served
+        else:
+            self._one_way.add(served)
+        if self.running < self.capacity and not entry.is_full:
+            self.running += 1
+            entry.running += 1
+            self._is_refusing = False
+            return served
+        self._park(served)
+        return None
+
+    def _refusal(self, connection: Connection, request: Call | Notify, entry: Entry) -> OrbitMeshError | None:
+        """Why a request is not taken, or None where it is."""
+        kind = request.kind if type(request) is Call else Kind.CALL
+        if kind != entry.kind:
+            return UnknownCommand(f"{request.command!r} is a {Kind(entry.kind).name.lower()} here")
+        if request.origin is not None or entry.required or not connection.may_call:
+            denied = self._denied(connection, request, entry)
+            if denied is not None:
+                return denied
+        payload = connection.payload
+        if payload is None or request.serializer >= payload.known:
+            return ProtocolError(f"serializer {request.serializer} was not agreed on")
+        if self.is_paused and not entry.is_own:
+            return Overloaded("the agent takes no new work now", retry_after=RETRY_AFTER)
+        return None
+
+    def _park(self, served: Served) -> None:
+        """Let a request wait for room, or refuse it where the line is full."""
+        if len(self._waiting) < self._queue:
+            served.withdrawing = self._unpark
+            self._waiting.append(served)
+            self.counts["parked"] += 1
+            return
+        served.forget()
+        self._one_way.discard(served)
+        rounds = 1 + len(self._waiting) // max(1, self.capacity)
+        overloaded = Overloaded(
+            f"{self.running} calls run and {len(self._waiting)} wait: that is all this agent takes",
+            retry_after=RETRY_AFTER * rounds,
+        )
+        self._refuse(served.connection, served.request, overloaded)
+
+    def _denied(self, connection: Connection, request: Call | Notify, entry: Entry) -> PermissionDenied | None:
+        """Why the caller may not call, or None where it may; a nested call is judged by both who took part."""
+        caller = connection.caller
+        assert caller is not None  # requests come on greeted links only
+        roles = caller.roles if request.origin is None else caller.roles & frozenset(request.origin.roles)
+        if entry.is_own or may_call(roles, entry.required):
+            return None
+        needed = f"one of the roles {', '.join(sorted(entry.required))}" if entry.required else "a role that may call"
+        return PermissionDenied(f"{request.command!r} needs {needed}; the caller has {', '.join(sorted(roles))}")
+
+    def _refuse(self, connection: Connection, request: Request, error: OrbitMeshError) -> None:
+        self.counts[f"refused_{error.code}"] += 1
+        if type(request) is Call:
+            connection.traffic.fail(request.id, to_wire(error))
+            connection.queued()
+            return
+        if not self._is_refusing:  # one line for a flood; the counter has them all
+            self._is_refusing = True
+            logger.warning(
+                "a one-way request by %s/%s was refused: %s",
+                connection.peer.device,
+                connection.peer.name,
+                error,
+                extra={"event": "notify-refused", "code": error.code},
+            )
+
+    # Running
+
+    def _start(self, starting: list[Served]) -> None:
+        """Start requests, their first steps at once."""
+        if not starting:
+            return
+        steps: list[Coroutine[Any, Any, None]] = [self._serving.coroutine(served) for served in starting]
+        tasks = start_tasks(self._loop, steps)
+        for served, task in zip(starting, tasks, strict=True):
+            if not task.done():
+                served.task = task
+
+    def _done(self, served: Served) -> None:
+        """A request has ended; the next that waits takes its place."""
+        self.running -= 1
+        served.entry.running -= 1
+        if not served.request.id:
+            self._one_way.discard(served)
+        if self._waiting and not self._is_starting:
+            self._is_starting = True
+            self._loop.call_soon(self._start_waiting)
+        if not self.running and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _start_waiting(self) -> None:
+        self._is_starting = False
+        starting: list[Served] = []
+        for served in list(self._waiting):
+            if self.running >= self.capacity:
+                break
+            if served.entry.is_full:
+                continue
+            self._waiting.remove(served)
+            served.withdrawing = None
+            self.running += 1
+            served.entry.running += 1
+            starting.append(served)
+        self._start(starting)
+
+    def _unpark(self, served: Served) -> None:
+        """A request was withdrawn while it waited: it never starts."""
+        self._waiting.remove(served)
+        served.forget()

@@ -1,0 +1,391 @@
+"""The links of one node: connections as they come and go, and which of them carries what to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from orbitmesh.core.clock import Clock
+from orbitmesh.core.errors import OrbitMeshError, PeerLost, ProtocolError, Superseded
+from orbitmesh.core.ids import NodeId
+from orbitmesh.core.settings import Settings
+from orbitmesh.link.handshake import Greeting
+from orbitmesh.link.link import Link
+from orbitmesh.link.outputs import Closed, Greeted
+from orbitmesh.runtime.connection import Connection
+from orbitmesh.runtime.context import Caller
+from orbitmesh.runtime.crossing import Peer
+from orbitmesh.runtime.dialling import Attempt, Dialler
+from orbitmesh.runtime.directory import Directory
+from orbitmesh.runtime.payload import Payload
+from orbitmesh.runtime.ports import EventBus, Request, Server
+from orbitmesh.security.device import Device
+from orbitmesh.security.identity import Credentials, Identity
+from orbitmesh.security.roles import may_call
+from orbitmesh.spi.payload import Codec, Serializer
+from orbitmesh.spi.transport import Frame, Pipe
+from orbitmesh.wire.envelopes import Heartbeat, Info, Peers, Revoked
+
+logger = logging.getLogger("orbitmesh.runtime")
+
+_REFUSED: Final = frozenset({"not-trusted", "superseded", "incompatible-version", "config-error"})
+"""Codes with which a peer refuses a link for good: dialling it again would not change its mind."""
+
+
+class Links:
+    """All connections of one node; what the transport and each connection report comes here.
+
+    Attributes:
+        events: Who takes events.
+        counts: Connections and what became of them, by name.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Clock,
+        device: Device,
+        credentials: Credentials,
+        settings: Settings,
+        serializers: Sequence[Serializer],
+        codecs: Sequence[Codec],
+        directory: Directory,
+        server: Server,
+        events: EventBus,
+        statement: Callable[[], Sequence[Info]],
+        heartbeat: Callable[[], Heartbeat],
+        parted: Callable[[NodeId], None],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        """Make a node's links; ``dialler`` is set before the first of them.
+
+        Args:
+            loop: The node's loop.
+            clock: Where time comes from.
+            device: Verifies peers.
+            credentials: What this node proves itself with.
+            settings: Bounds of bodies and silence.
+            serializers: Those that this node knows, the preferred first.
+            codecs: Those that it wants on its links.
+            directory: Told of everything that happens to peers.
+            server: Runs what peers ask for.
+            events: Takes and spreads events.
+            statement: What this node states about itself at the start of a link.
+            heartbeat: How loaded it is now.
+            parted: Told of a peer whose last link ended, not by its own goodbye.
+            random_bytes: Makes nonces.
+        """
+        self.events = events
+        self.counts: Counter[str] = Counter()
+        self.dialler: Dialler
+        self._loop = loop
+        self._clock = clock
+        self._device = device
+        self._credentials = credentials
+        self._settings = settings
+        self._serializers = {serializer.name: serializer for serializer in serializers}
+        self._codecs = {codec.name: codec for codec in codecs}
+        self._directory = directory
+        self._members = directory.members
+        self._server = server
+        self._statement = statement
+        self._heartbeat = heartbeat
+        self._parted = parted
+        self._random_bytes = random_bytes
+        self._session = 0
+        self._by_pipe: dict[Pipe, Connection] = {}
+        self._peers: dict[NodeId, Peer] = {}
+        self._read: list[Connection] = []
+        self._is_leaving = False
+
+    def __iter__(self) -> Iterator[Connection]:
+        """Every connection, greeted or not."""
+        return iter(list(self._by_pipe.values()))
+
+    def to(self, node_id: NodeId) -> Connection | None:
+        """The connection that carries new work to a peer, if a link holds."""
+        peer = self._peers.get(node_id)
+        return None if peer is None else peer.current
+
+    def all_current(self) -> list[Connection]:
+        """One connection for each peer whose link carries work."""
+        return [peer.current for peer in self._peers.values() if peer.current is not None]
+
+    def is_current(self, connection: Connection) -> bool:
+        """Whether this connection carries new work to its peer."""
+        peer = self._peers.get(connection.peer.node_id)
+        return peer is not None and peer.current is connection
+
+    # Receiver: what the transport reports
+
+    def connected(self, pipe: Pipe) -> None:
+        """A dialled pipe finished its handshake, or an accepted one brings its first message next."""
+        if pipe.is_dialled:
+            self.dialler.connected(pipe)
+        elif self._is_leaving:
+            pipe.close()
+        else:
+            self.counts["accepted"] += 1
+            self._open(pipe, self._greeting(pipe))
+
+    def received(self, pipe: Pipe, frames: Sequence[Frame]) -> None:
+        """One message came."""
+        connection = self._by_pipe.get(pipe)
+        if connection is None:
+            self.counts["messages_after_close"] += 1
+        elif connection.receive(frames):
+            self._read.append(connection)
+
+    def burst_ended(self) -> None:
+        """All that was ready has come."""
+        read, self._read = self._read, []
+        for connection in read:
+            try:
+                connection.burst_ended()
+            except Exception as error:  # a fault of ours must cost this one link, not the node
+                self.counts["faults"] += 1
+                logger.exception("a link failed by a fault of this node", extra={"event": "link-fault"})
+                connection.abort(f"a fault of this node: {type(error).__name__}")
+
+    def lost(self, pipe: Pipe, reason: str) -> None:
+        """A pipe is gone, or its dial failed."""
+        connection = self._by_pipe.pop(pipe, None)
+        if connection is not None:
+            connection.lost(reason)
+        else:
+            self.dialler.lost(pipe, reason)
+
+    def won(self, attempt: Attempt, pipe: Pipe) -> None:
+        """A dial succeeded: say HELLO."""
+        self._session += 1
+        connection = self._open(pipe, self._greeting(pipe, expected=attempt.node_id, session=self._session))
+        connection.attempt = attempt
+        self.counts["dialled"] += 1
+
+    # Owner: what a connection reports
+
+    def requested(self, connection: Connection, requests: Sequence[Request]) -> None:
+        """The peer wants commands to run."""
+        self._server.requested(connection, requests)
+
+    def withdrawn(self, connection: Connection, id_: int) -> None:
+        """A command that runs for the peer has to stop."""
+        self._server.withdrawn(connection, id_)
+
+    def greeted(self, connection: Connection, greeted: Greeted) -> None:
+        """The peer has proven who it is: state what this node offers, unless it may not be linked."""
+        identity = greeted.identity
+        now = self._loop.time()
+        is_accepted = identity.node_id != self._credentials.node_id and self._members.connected(
+            identity.node_id,
+            name=identity.name,
+            device=identity.device,
+            roles=identity.roles,
+            boot=identity.boot,
+            key=identity.key,
+            address=connection.pipe.address if connection.pipe.is_dialled else None,
+            now=now,
+        )
+        if not is_accepted:
+            self.counts["superseded"] += 1
+            refusal = Superseded(f"another process is {identity.device}/{identity.name}, and it started later")
+            connection.link.leave(now, code=refusal.code, reason=str(refusal))
+            return
+        connection.caller = Caller(name=identity.name, device=identity.device, roles=identity.roles)
+        connection.may_call = may_call(identity.roles, frozenset())
+        connection.payload = Payload(
+            [self._serializers[name] for name in greeted.serializers],
+            [self._codecs[name] for name in greeted.codecs],
+            preferred=next(iter(self._serializers)),
+        )
+        peer = self._peers.setdefault(identity.node_id, Peer(is_decider=self._credentials.node_id < identity.node_id))
+        for outdated, reason in peer.add(connection):
+            outdated.abort(reason)
+        self._state(connection)
+        self._directory.pump()
+
+    def connected_with(self, connection: Connection) -> None:
+        """The link carries work."""
+        node_id = connection.peer.node_id
+        self.dialler.reached(node_id)
+        self._end_attempt(connection)
+        self._peers[node_id].connected()
+        self._directory.wake()
+
+    def fell_silent(self, connection: Connection) -> None:
+        """The peer is busy."""
+        if self.is_current(connection):
+            self._members.silent(connection.peer.node_id, self._loop.time())
+            self._directory.pump()
+
+    def spoke_again(self, connection: Connection) -> None:
+        """The busy peer is back."""
+        self._members.heard(connection.peer.node_id, self._loop.time())
+        self._directory.pump()
+
+    def informed(self, connection: Connection, envelope: Info | Heartbeat | Peers | Revoked) -> None:
+        """The peer states something about itself or others."""
+        node_id, now = connection.peer.node_id, self._loop.time()
+        match envelope:
+            case Info():
+                try:
+                    self._members.apply_info(node_id, envelope, now)
+                except ProtocolError as error:
+                    self.counts["breaches"] += 1
+                    connection.link.leave(now, code=error.code, reason=str(error))
+            case Heartbeat():
+                connection.in_flight_told = connection.in_flight
+                self._members.heartbeat(node_id, envelope, now)
+            case Peers() | Revoked():
+                self.counts["unused_statements"] += 1
+        self._directory.pump()
+
+    def draining(self, connection: Connection) -> None:
+        """The peer says that this link ends in favour of another."""
+        connection.has_peer_drained = True
+        peer = self._peers.get(connection.peer.node_id)
+        if peer is not None and not connection.link.is_draining:
+            connection.link.drain_off()
+            peer.drained()
+
+    def answered(self, connection: Connection) -> None:
+        """The peer answered a PING: of two links that crossed, this one may stay."""
+        peer = self._peers.get(connection.peer.node_id)
+        if peer is not None:
+            peer.answered(connection)
+
+    def closed(self, connection: Connection, closed: Closed) -> None:
+        """A link is over."""
+        now = self._loop.time()
+        self._count_end(connection, closed)
+        if connection.identity is None:
+            self._fail(connection.attempt, closed.error, now)
+        else:
+            self._part(connection, connection.identity, closed, now)
+        self._end_attempt(connection)
+        self._directory.pump()
+        self._directory.wake()
+
+    def tick(self) -> None:
+        """Let go of links that have been drained; called with every heartbeat."""
+        for peer in self._peers.values():
+            for connection in peer.spent():
+                connection.link.leave(self._loop.time(), reason="another link carries on")
+                connection.queued()
+
+    def renew(self, credentials: Credentials) -> None:
+        """From now on prove this node with a newer certificate of the same key."""
+        self._credentials = credentials
+
+    # The end
+
+    async def leave(self, limit: float) -> None:
+        """Say goodbye on every link after all that waits to leave, and wait until they are closed, or ``limit``."""
+        self._is_leaving = True
+        for connection in self:
+            connection.link.leave(self._loop.time(), reason="this node stopped")
+            connection.pump()
+            connection.flush()
+        end = self._loop.time() + limit
+        while any(not connection.is_closed for connection in self):
+            if not await self._directory.changed(end):
+                break
+        for connection in self:
+            connection.abort("this node stopped")
+        self._by_pipe.clear()
+        self._peers.clear()
+
+    # Helpers
+
+    def _greeting(self, pipe: Pipe, *, expected: NodeId | None = None, session: int = 0) -> Greeting:
+        key = pipe.peer_key
+
+        def verify(chain: Sequence[bytes]) -> Identity:
+            return self._device.verify(chain, key=key, now=self._clock.now())
+
+        return Greeting(
+            chain=self._credentials.chain,
+            verify=verify,
+            nonce=self._random_bytes(16),
+            serializers=list(self._serializers),
+            codecs=list(self._codecs),
+            session=session,
+            expected=expected,
+        )
+
+    def _open(self, pipe: Pipe, greeting: Greeting) -> Connection:
+        link = Link(
+            greeting,
+            is_dialler=pipe.is_dialled,
+            seen=pipe.address,
+            max_body=self._settings.max_body,
+            busy_limit=self._settings.busy_limit,
+            now=self._loop.time(),
+        )
+        connection = self._by_pipe[pipe] = Connection(self._loop, pipe, link, self)
+        return connection
+
+    def _state(self, connection: Connection) -> None:
+        """State everything about this node that a peer has to know before the link carries work."""
+        link = connection.link
+        for info in self._statement():
+            link.say(info)
+        for pattern in self.events.patterns():
+            connection.subscribe(pattern)
+        link.heartbeat(self._heartbeat())
+        link.say(Info(0, is_complete=True))
+        connection.queued()
+
+    def _part(self, connection: Connection, identity: Identity, closed: Closed, now: float) -> None:
+        """A greeted link ended: the peer is away only when it was the last one."""
+        self.events.parted(connection)
+        peer = self._peers.get(identity.node_id)
+        if peer is None or not peer.remove(connection):
+            return
+        if peer.links:
+            return
+        del self._peers[identity.node_id]
+        if closed.is_goodbye and closed.error is None:
+            self._members.goodbye(identity.node_id, now)
+            return
+        is_hung = isinstance(closed.error, PeerLost) and closed.is_breach
+        self._members.disconnected(identity.node_id, now, is_hung=is_hung)
+        if not self._is_leaving:
+            self._parted(identity.node_id)
+
+    def _fail(self, attempt: Attempt | None, error: OrbitMeshError | None, now: float) -> None:
+        """A dial ended before anybody was greeted."""
+        if attempt is None or attempt.node_id is None:
+            return
+        self._members.disconnected(attempt.node_id, now)
+        self.dialler.missed(attempt.node_id)
+        if error is not None and error.code in _REFUSED:
+            self._members.rejected(attempt.node_id, str(error), now)
+
+    def _end_attempt(self, connection: Connection) -> None:
+        attempt, connection.attempt = connection.attempt, None
+        if attempt is not None:
+            self.dialler.ended(attempt)
+
+    def _count_end(self, connection: Connection, closed: Closed) -> None:
+        """Count how a link ended, and log what somebody should look at."""
+        if closed.is_goodbye and closed.error is None:
+            self.counts["goodbyes"] += 1
+            return
+        self.counts["breaches" if closed.is_breach else "cuts"] += 1
+        if not closed.is_breach:
+            return
+        # Anybody may knock: what strangers do is counted, and told only to who looks closely.
+        identity = connection.identity
+        name = "an unproven peer" if identity is None else f"{identity.device}/{identity.name}"
+        logger.log(
+            logging.DEBUG if identity is None else logging.WARNING,
+            "the link with %s was closed: %s",
+            name,
+            closed.error,
+            extra={"event": "link-refused", "peer": name, "code": getattr(closed.error, "code", "")},
+        )

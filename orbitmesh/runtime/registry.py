@@ -1,0 +1,102 @@
+"""What an agent has registered: its commands with their options, as one immutable row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orbitmesh.core.durations import Duration, seconds
+from orbitmesh.core.errors import ConfigError
+from orbitmesh.core.ids import checked_command
+from orbitmesh.runtime.context import Context
+from orbitmesh.runtime.signature import HandlerSpec, read_signature
+from orbitmesh.security.roles import checked_roles
+from orbitmesh.wire.envelopes import Kind, Offer
+
+RESERVED: Final = "orbitmesh."
+"""Commands that begin like this belong to the node itself."""
+
+KINDS: Final[Mapping[str, Kind]] = {"call": Kind.CALL, "stream": Kind.STREAM}
+"""Kinds by the name that handler classes use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Registration:
+    """One command of an agent.
+
+    Attributes:
+        spec: What its signature says.
+        timeout: Seconds that it may run at most; None for as long as the caller waits.
+        concurrency: How many of it run at once; None for as many as the agent runs.
+        roles: Who may call it, any one of them; empty: any member but observers.
+        tags: Free labels, shown by ``describe``.
+        description: Shown by ``describe``.
+        is_idempotent: Whether running it twice does no harm.
+    """
+
+    spec: HandlerSpec
+    timeout: float | None = None
+    concurrency: int | None = None
+    roles: frozenset[str] = frozenset()
+    tags: Mapping[str, str]
+    description: str = ""
+    is_idempotent: bool = False
+
+    @property
+    def offer(self) -> Offer:
+        """What other nodes are told about it."""
+        return Offer(self.spec.name, int(self.spec.kind), sorted(self.roles), self.is_idempotent)
+
+
+def register(
+    function: Callable[..., Any],
+    *,
+    name: str | None,
+    kind: Kind,
+    timeout: Duration | None = None,
+    concurrency: int | None = None,
+    roles: Iterable[str] = (),
+    tags: Mapping[str, str] | None = None,
+    description: str | None = None,
+    idempotent: bool = False,
+    is_own: bool = False,
+) -> Registration:
+    """Check a handler and its options.
+
+    Args:
+        function: The handler.
+        name: Name of its command; None for the function's, with ``-`` for ``_``.
+        kind: How it runs.
+        timeout: Most time that it may take.
+        concurrency: How many of it run at once.
+        roles: Who may call it.
+        tags: Free labels.
+        description: What it does; None for the first paragraph of its docstring.
+        idempotent: Whether running it twice does no harm.
+        is_own: Whether the node registers it for itself.
+
+    Raises:
+        ConfigError: Something about it cannot be used; the message says what, and how to mend it.
+    """
+    if name is None:
+        name = getattr(function, "__name__", "").replace("_", "-")
+    checked_command(name)
+    if name.startswith(RESERVED) and not is_own:
+        raise ConfigError(f"command {name!r} cannot be used: names that begin with {RESERVED!r} belong to the node")
+    if concurrency is not None and (
+        isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1
+    ):
+        raise ConfigError(
+            f"command {name!r}: concurrency={concurrency!r} is no number of calls: take 1 or more, or None"
+        )
+    spec = read_signature(function, name=name, kind=kind, context_types=(Context,))
+    return Registration(
+        spec=spec,
+        timeout=None if timeout is None else seconds(timeout, what=f"timeout of command {name!r}"),
+        concurrency=concurrency,
+        roles=checked_roles(roles),
+        tags=dict(tags or {}),
+        description=spec.description if description is None else description,
+        is_idempotent=idempotent,
+    )

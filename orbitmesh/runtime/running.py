@@ -1,0 +1,89 @@
+"""Running agents as the main job of a process: a loop of its own, signals, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orbitmesh.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orbitmesh.runtime.agent import Agent
+
+
+def run_agents(agents: Sequence[Agent]) -> None:
+    """Serve until SIGINT or SIGTERM comes; a second signal ends it at once.
+
+    Raises:
+        ConfigError: A loop runs here already, or an agent is set up wrongly.
+        KeyboardInterrupt: SIGINT came; everything has been stopped.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise ConfigError("run() cannot be used inside a running loop: write `await agent.serve()`")
+    from orbitmesh.runtime.logs import set_up_logging
+
+    set_up_logging()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        received = runner.run(_serve(agents))
+    if received == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """The fastest loop that is installed; None for the platform's own."""
+    if sys.platform == "win32":
+        return asyncio.SelectorEventLoop  # the default one of Windows cannot watch a socket's descriptor
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    loop_type: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop_type
+
+
+async def _serve(agents: Sequence[Agent]) -> int | None:
+    """Serve all agents; returns the signal that ended it, None where one ended by itself."""
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+    stopping = asyncio.Event()
+
+    def receive(number: int) -> None:
+        if received:  # somebody is in a hurry
+            _leave_signals(loop)
+        received.append(number)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":
+            signal.signal(number, lambda n, _: loop.call_soon_threadsafe(receive, n))
+        else:
+            loop.add_signal_handler(number, receive, number)
+    try:
+        async with asyncio.TaskGroup() as group:
+            serving = [group.create_task(agent.serve()) for agent in agents]
+            stop = group.create_task(stopping.wait())
+            await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(*(agent.stop() for agent in agents))
+            for task in serving:
+                task.cancel()
+            stop.cancel()
+    finally:
+        _leave_signals(loop)
+    return received[0] if received else None
+
+
+def _leave_signals(loop: asyncio.AbstractEventLoop) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":
+            signal.signal(number, signal.SIG_DFL)
+        else:
+            with contextlib.suppress(ValueError):  # it was taken away already
+                loop.remove_signal_handler(number)
