@@ -22,6 +22,7 @@ class Json:
     """
 
     name = "json"
+    is_binary = False
 
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder(enc_hook=_as_known).encode

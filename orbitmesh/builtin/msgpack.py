@@ -31,6 +31,7 @@ class Msgpack:
     """
 
     name = "msgpack"
+    is_binary = True
 
     def __init__(self) -> None:
         self._encode = msgspec.msgpack.Encoder(enc_hook=self._as_known).encode

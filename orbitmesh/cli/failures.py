@@ -5,16 +5,12 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from orbitmesh.cli import statuses
 from orbitmesh.cli.text import one_line, printable
 from orbitmesh.core.errors import OrbitMeshError, RemoteError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class OutputFailed(Exception):
@@ -42,8 +38,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _tell_one(error: BaseException) -> int:
     match error:
-        case SystemExit():
-            return error.code if isinstance(error.code, int) else statuses.DONE if error.code is None else _exit(error)
+        case SystemExit(code=int(number)):
+            return number
+        case SystemExit(code=None):
+            return statuses.DONE
+        case SystemExit():  # `sys.exit("text")` of a plugin's command
+            _say(str(error.code))
+            return statuses.REMOTE_FAILED
         case click.UsageError():
             _say(error.format_message(), hint=_usage_hint(error))
             return statuses.USAGE
@@ -73,15 +74,15 @@ def _tell_ours(error: OrbitMeshError) -> int:
             from orbitmesh.cli.documents import as_line
 
             _write(f"data: {as_line(error.data)}")
-    kind = "" if row.error is not RemoteError or error.code == RemoteError.code else f"{error.code}: "
-    _say(f"{kind}{error}" if str(error) else f"{kind}{row.meaning}", hint=row.hint)
+    _say(_text(error) or row.meaning, hint=row.hint)
     return row.number
 
 
-def _exit(error: SystemExit) -> int:
-    """``sys.exit("text")`` of a plugin's command."""
-    _say(str(error.code))
-    return statuses.REMOTE_FAILED
+def _text(error: OrbitMeshError) -> str:
+    """What an error says; one that a handler raised on purpose with its code, as that is what it is known by."""
+    if isinstance(error, RemoteError) and error.code != RemoteError.code:
+        return f"{error.code}: {error.message}" if error.message else error.code
+    return str(error)
 
 
 def _usage_hint(error: click.UsageError) -> str:
@@ -90,10 +91,9 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def _say(text: str, *, hint: str = "") -> None:
-    style: Callable[..., str] = click.style
-    _write(style("error:", fg="red", bold=True) + " " + one_line(text))
+    _write(click.style("error:", fg="red", bold=True) + " " + one_line(text))
     if hint:
-        _write(style("hint:", fg="cyan") + " " + one_line(hint))
+        _write(click.style("hint:", fg="cyan") + " " + one_line(hint))
 
 
 def _write(text: str) -> None:

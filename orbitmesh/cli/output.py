@@ -40,7 +40,7 @@ def write_document(value: Any) -> None:
 
 
 def write_value(value: Any) -> None:
-    """Write a result for people: text as it is, nothing for None, all else as JSON; bytes go into a pipe as they are."""
+    """Write a result for people: text as it is, nothing for None, bytes into a pipe as they are, all else as JSON."""
     match value:
         case None:
             return

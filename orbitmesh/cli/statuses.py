@@ -86,10 +86,15 @@ STATUSES: Final = (
     Status(13, errors.Cancelled, "the other side ended the work"),
     Status(14, errors.PeerLost, "the link ended meanwhile: the outcome is unknown"),
     Status(
-        15, errors.Unreachable, "the agent is known but cannot be reached", "`orbitmesh ls` shows when it was last heard"
+        15,
+        errors.Unreachable,
+        "the agent is known but cannot be reached",
+        "`orbitmesh ls` shows when it was last heard",
     ),
     Status(16, errors.Overloaded, "the agent has no room now; nothing ran", "try again in a moment"),
-    Status(17, errors.PayloadTooLarge, "parameters or result are too large", "ORBITMESH_MAX_BODY is the limit, in bytes"),
+    Status(
+        17, errors.PayloadTooLarge, "parameters or result are too large", "ORBITMESH_MAX_BODY is the limit, in bytes"
+    ),
     Status(18, errors.ProtocolError, "a peer broke the protocol"),
     Status(19, errors.MalformedEnvelope, "a peer sent what cannot be read"),
     Status(20, errors.IncompatibleVersion, "two versions have no protocol in common", "upgrade the older of the two"),

@@ -21,7 +21,7 @@ from orbitmesh.runtime.metrics import MAX_METRICS, Metric, checked_metric
 from orbitmesh.runtime.middleware import checked_middleware
 from orbitmesh.runtime.node import Node
 from orbitmesh.runtime.plan import EventFunction, Plan
-from orbitmesh.runtime.registry import KINDS, Registration, register
+from orbitmesh.runtime.registry import Registration, register, register_handler
 from orbitmesh.runtime.settings import checked_arguments, read_settings
 from orbitmesh.runtime.subscriptions import event_type
 from orbitmesh.spi.handlers import Handler
@@ -191,13 +191,8 @@ class Agent:
         Raises:
             ConfigError: One of the three is missing or cannot be used.
         """
-        missing = [part for part in ("command", "kind", "handle") if not hasattr(handler, part)]
-        if missing:
-            raise ConfigError(f"handler {handler!r} has no {' and no '.join(missing)}")
-        kind = KINDS.get(handler.kind)
-        if kind is None:
-            raise ConfigError(f"handler {handler.command!r}: kind {handler.kind!r} is unknown: {' or '.join(KINDS)}")
-        self._add(handler.handle, handler.command, kind, options)
+        self._check_open()
+        self._keep(register_handler(handler, **_checked_options(options)))
 
     def middleware(self, function: M) -> M:
         """Put code around every call that this agent serves; the first registered is the outermost.
@@ -301,23 +296,19 @@ class Agent:
         _check_called(decorator, name)
 
         def decorate(function: F) -> F:
-            registration = self._add(function, name, kind, options)
+            self._check_open()
+            registration = register(function, name=name, kind=kind, **_checked_options(options))
+            self._keep(registration)
             mark(function, registration.spec.name, kind=kind, returns=registration.spec.returns)
             return function
 
         return decorate
 
-    def _add(self, function: Callable[..., Any], name: str | None, kind: Kind, options: dict[str, Any]) -> Registration:
-        self._check_open()
-        unknown = options.keys() - _OPTIONS
-        if unknown:
-            raise ConfigError(f"unknown option {', '.join(sorted(unknown))}: there are {', '.join(sorted(_OPTIONS))}")
-        registration = register(function, name=name, kind=kind, **options)
+    def _keep(self, registration: Registration) -> None:
         command = registration.spec.name
         if command in self._registrations or command in self._labels.capabilities:
             raise ConfigError(f"command {command!r} is offered already: give one of the two another name")
         self._registrations[command] = registration
-        return registration
 
     def _check_open(self) -> None:
         if self._node is not None:
@@ -362,6 +353,13 @@ class Agent:
 
 
 _OPTIONS = frozenset({"timeout", "concurrency", "roles", "tags", "description", "idempotent"})
+
+
+def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
+    unknown = options.keys() - _OPTIONS
+    if unknown:
+        raise ConfigError(f"unknown option {', '.join(sorted(unknown))}: there are {', '.join(sorted(_OPTIONS))}")
+    return options
 
 
 async def _run(function: Callable[[], Any]) -> None:

@@ -84,13 +84,19 @@ class Dispatcher:
         """A peer wants commands to run: start, park or refuse each."""
         starting: list[Served] = []
         for request in requests:
-            if starting and not self._has_room(request):
-                # Most end with their first step, and then there is room again.
-                self._start(starting)
-                starting = []
             served = self._admitted(connection, request)
-            if served is not None:
+            if served is None:
+                continue
+            if served.has_room:
                 starting.append(served)
+                continue
+            # Most requests end with their first step, and then there is room again.
+            self._start(starting)
+            starting = []
+            if self._enter(served):
+                starting.append(served)
+            else:
+                self._park(served)
         self._start(starting)
 
     def withdrawn(self, connection: Connection, id_: int) -> None:
@@ -122,12 +128,8 @@ class Dispatcher:
 
     # Admission
 
-    def _has_room(self, request: Request) -> bool:
-        entry = None if type(request) is Raw else self._entries.get(request.command)  # type: ignore[union-attr]
-        return self.running < self.capacity and (entry is None or not entry.is_full)
-
     def _admitted(self, connection: Connection, request: Request) -> Served | None:
-        """Check a request; None: it was refused, or it waits for room."""
+        """Check a request; None: it was refused."""
         if type(request) is Raw:
             self.counts["raw_without_handler"] += 1
             return None
@@ -145,13 +147,19 @@ class Dispatcher:
             connection.running[request.id] = served
         else:
             self._one_way.add(served)
-        if self.running < self.capacity and not entry.is_full:
-            self.running += 1
-            entry.running += 1
-            self._is_refusing = False
-            return served
-        self._park(served)
-        return None
+        self._enter(served)
+        return served
+
+    def _enter(self, served: Served) -> bool:
+        """Take room for a request, if there is some."""
+        entry = served.entry
+        if self.running >= self.capacity or (entry.limit is not None and entry.running >= entry.limit):
+            return False
+        self.running += 1
+        entry.running += 1
+        served.has_room = True
+        self._is_refusing = False
+        return True
 
     def _refusal(self, connection: Connection, request: Call | Notify, entry: Entry) -> OrbitMeshError | None:
         """Why a request is not taken, or None where it is."""
@@ -241,13 +249,10 @@ class Dispatcher:
         for served in list(self._waiting):
             if self.running >= self.capacity:
                 break
-            if served.entry.is_full:
-                continue
-            self._waiting.remove(served)
-            served.withdrawing = None
-            self.running += 1
-            served.entry.running += 1
-            starting.append(served)
+            if self._enter(served):
+                self._waiting.remove(served)
+                served.withdrawing = None
+                starting.append(served)
         self._start(starting)
 
     def _unpark(self, served: Served) -> None:

@@ -29,7 +29,7 @@ from orbitmesh.runtime.naming import Claim, claim_name
 from orbitmesh.runtime.payload import Payload
 from orbitmesh.runtime.plan import Plan
 from orbitmesh.runtime.presence import Presence, bind_addresses
-from orbitmesh.runtime.registry import register
+from orbitmesh.runtime.registry import Registration, plugin_registrations, register
 from orbitmesh.runtime.serving import Serving
 from orbitmesh.runtime.subscriptions import EventHandler
 from orbitmesh.runtime.tasks import Tasks
@@ -114,6 +114,7 @@ class Node:
         self._tasks = Tasks(self._task_failed)
         self._stopped = self.loop.create_future()
         self._event_handlers: list[EventHandler] = []
+        self._registrations: dict[str, Registration] = {}
         self._dispatcher: Dispatcher
         self._serving: Serving
         self._sampler: Sampler
@@ -274,10 +275,12 @@ class Node:
             connections=lambda: iter(self.links),
             with_traceback=plan.with_traceback,
         )
+        offered = plugin_registrations(plugins.handlers()) if plan.is_agent else {}
+        self._registrations = {**offered, **plan.registrations}
         own = register(self._describe, name=DESCRIBE, kind=Kind.CALL, is_own=True)
         self._dispatcher = Dispatcher(
             loop,
-            registrations={**plan.registrations, DESCRIBE: own},
+            registrations={**self._registrations, DESCRIBE: own},
             serving=self._serving,
             capacity=plan.concurrency,
             queue=plan.queue,
@@ -374,7 +377,7 @@ class Node:
 
     def _statement(self) -> list[Info]:
         plan = self.plan
-        offers = [registration.offer for registration in plan.registrations.values()]
+        offers = [registration.offer for registration in self._registrations.values()]
         offers += [Offer(label, int(Kind.LABEL)) for label in plan.labels]
         first = Info(
             0,
@@ -433,7 +436,7 @@ class Node:
             groups=list(plan.groups),
             tags=dict(plan.tags),
             capabilities=list(plan.labels),
-            commands=list(describe_commands(plan.registrations)),
+            commands=list(describe_commands(self._registrations)),
             metrics=self._sampler.values,
             addresses=list(self.endpoint.addresses),
             counters=self.counters(),

@@ -49,7 +49,7 @@ class Payload:
         names = [serializer.name for serializer in serializers]
         self.preferred = names.index(preferred) if preferred in names else 0
         self.form = (self._serializers[self.preferred].name, tuple(codec.name for codec in codecs))
-        self._binary = tuple(getattr(serializer, "is_binary", True) for serializer in serializers)
+        self._binary = tuple(bool(getattr(serializer, "is_binary", True)) for serializer in serializers)
         # Bound once: nearly every link has no codec, and then a body is what the serializer makes.
         self.encode = self._encode_with_codecs if codecs else self._serializers[self.preferred].encode
         self.decode: Decode = self._decode_with_codecs if codecs else self._decode
@@ -63,7 +63,7 @@ class Payload:
 
     def is_binary(self, serializer: int) -> bool:
         """Whether a serializer of this link writes bytes as bytes; a text one writes them as base64."""
-        return serializer >= len(self._binary) or bool(self._binary[serializer])
+        return self._binary[serializer]
 
     def _decode(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
         index = self.preferred if serializer is None else serializer

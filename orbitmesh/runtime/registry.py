@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,10 @@ from orbitmesh.core.ids import checked_command
 from orbitmesh.runtime.context import Context
 from orbitmesh.runtime.signature import HandlerSpec, read_signature
 from orbitmesh.security.roles import checked_roles
+from orbitmesh.spi.handlers import Handler
 from orbitmesh.wire.envelopes import Kind, Offer
+
+logger = logging.getLogger("orbitmesh.runtime")
 
 RESERVED: Final = "orbitmesh."
 """Commands that begin like this belong to the node itself."""
@@ -100,3 +104,35 @@ def register(
         description=spec.description if description is None else description,
         is_idempotent=idempotent,
     )
+
+
+def plugin_registrations(handlers: Iterable[Handler]) -> dict[str, Registration]:
+    """Register the handlers that plugins offer; one that cannot be used is reported, and left out."""
+    made: dict[str, Registration] = {}
+    for handler in handlers:
+        try:
+            registration = register_handler(handler)
+        except ConfigError as error:
+            logger.warning("a plugin's handler is left out: %s", error, extra={"event": "plugin-broken"})
+        else:
+            made[registration.spec.name] = registration
+    return made
+
+
+def register_handler(handler: Handler, **options: Any) -> Registration:
+    """Check an object with ``command``, ``kind`` and a method ``handle``.
+
+    Args:
+        handler: The object.
+        options: As in ``register``.
+
+    Raises:
+        ConfigError: One of the three is missing or cannot be used.
+    """
+    missing = [part for part in ("command", "kind", "handle") if not hasattr(handler, part)]
+    if missing:
+        raise ConfigError(f"handler {handler!r} has no {' and no '.join(missing)}")
+    kind = KINDS.get(handler.kind)
+    if kind is None:
+        raise ConfigError(f"handler {handler.command!r}: kind {handler.kind!r} is unknown: {' or '.join(KINDS)}")
+    return register(handler.handle, name=handler.command, kind=kind, **options)

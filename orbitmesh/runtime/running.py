@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 from orbitmesh.core.errors import ConfigError
 
@@ -15,13 +16,31 @@ if TYPE_CHECKING:
     from orbitmesh.runtime.agent import Agent
 
 
+_is_importing: Final[ContextVar[bool]] = ContextVar("orbitmesh_is_importing", default=False)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Around the import of a module whose agents somebody else will run: what it runs itself meanwhile is an error."""
+    token = _is_importing.set(True)
+    try:
+        yield
+    finally:
+        _is_importing.reset(token)
+
+
 def run_agents(agents: Sequence[Agent]) -> None:
     """Serve until SIGINT or SIGTERM comes; a second signal ends it at once.
 
     Raises:
-        ConfigError: A loop runs here already, or an agent is set up wrongly.
+        ConfigError: A loop runs here already, the module is only being imported, or an agent is set up wrongly.
         KeyboardInterrupt: SIGINT came; everything has been stopped.
     """
+    if _is_importing.get():
+        raise ConfigError(
+            "run() was called while `orbitmesh run` imports this module, which runs its agents itself: "
+            'put it under a guard, `if __name__ == "__main__": agent.run()`'
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:

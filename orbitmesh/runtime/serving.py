@@ -61,11 +61,6 @@ class Entry:
         self.is_direct = registration.spec.is_async and registration.timeout is None
         self.running = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as many run as may."""
-        return self.limit is not None and self.running >= self.limit
-
 
 class Served:
     """One request from its arrival to its end.
@@ -73,12 +68,23 @@ class Served:
     Attributes:
         task: What runs it, once its first step has left something to do.
         context: What its handler was given, if it asked for it.
+        has_room: Whether it counts among those that run.
         withdrawing: What takes it out of the waiting line, while it is there.
         is_withdrawn: Whether nobody waits for the result.
         is_stopped: Whether this node ended it.
     """
 
-    __slots__ = ("connection", "context", "entry", "is_stopped", "is_withdrawn", "request", "task", "withdrawing")
+    __slots__ = (
+        "connection",
+        "context",
+        "entry",
+        "has_room",
+        "is_stopped",
+        "is_withdrawn",
+        "request",
+        "task",
+        "withdrawing",
+    )
 
     def __init__(self, connection: Connection, request: Call | Notify, entry: Entry) -> None:
         self.connection = connection
@@ -87,6 +93,7 @@ class Served:
         self.task: asyncio.Task[None] | None = None
         self.context: Context[Any] | None = None
         self.withdrawing: Callable[[Served], None] | None = None
+        self.has_room = False
         self.is_withdrawn = False
         self.is_stopped = False
 
@@ -248,13 +255,17 @@ class Serving:
         return await items_of(await self._around(self._intercepted(served, "stream"), core), served.entry.spec.name)
 
     def _read(self, served: Served) -> Any:
-        request, payload = served.request, served.connection.payload
+        request, payload, spec = served.request, served.connection.payload, served.entry.spec
         assert payload is not None
-        assert not isinstance(request.body, int)
+        body = request.body
+        assert not isinstance(body, int)
+        if spec.is_direct:
+            try:
+                return payload.decode(body, spec.params_type, request.serializer)
+            except Exception as error:  # a dataclass' own __post_init__ may raise anything; below it is told
+                logger.debug("the parameters of %r do not decode: %r", request.command, error)
         try:
-            return served.entry.spec.read(
-                payload.decode, request.body, request.serializer, is_binary=payload.is_binary(request.serializer)
-            )
+            return spec.read(payload.decode, body, request.serializer, is_binary=payload.is_binary(request.serializer))
         except InvalidParameters as error:
             raise Refusal(error) from error
 

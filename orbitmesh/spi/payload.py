@@ -8,7 +8,10 @@ from orbitmesh.spi.transport import Frame
 
 
 class Serializer(Protocol):
-    """What a plugin registers by ``orbitmesh_serializers``."""
+    """What a plugin registers by ``orbitmesh_serializers``.
+
+    One that writes text, and so bytes as base64, also says ``is_binary = False``; without that it is taken for binary.
+    """
 
     @property
     def name(self) -> str:

@@ -30,6 +30,9 @@ def encode(envelopes: Sequence[Envelope]) -> bytes:
 def decode(frame: Frame, bodies: Sequence[Frame] = ()) -> list[Envelope]:
     """Parse one batch frame and put the body frames that came with it in their places.
 
+    Where none came, nothing is looked for, which most batches gain by: a number that names a frame stays in its place,
+    and whoever takes the body refuses it.
+
     Args:
         frame: The batch.
         bodies: The frames that followed it, at most two.

@@ -41,10 +41,10 @@ class Inbox:
 
     def release(self) -> None:
         """Let that which no partition holds back any more come now."""
-        held, self._held = self._held, []
-        now = self._loop.time()
-        for _, order, source, act in held:
-            heapq.heappush(self._due, (now, order, source, act))
+        # They keep the time at which they were due, and so their place before all that was sent after them.
+        for delivery in self._held:
+            heapq.heappush(self._due, delivery)
+        self._held.clear()
         self._arm()
 
     def close(self) -> None:

@@ -258,6 +258,7 @@ class Connections:
 
 def _duplicate(descriptor: int) -> socket.socket | None:
     try:
-        return socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
+        # Whatever its family is: IPv6 makes room for the addresses of both.
+        return socket.fromfd(descriptor, socket.AF_INET6, socket.SOCK_STREAM)
     except OSError:  # closed, or no descriptor is left
         return None

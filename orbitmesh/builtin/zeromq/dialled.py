@@ -17,7 +17,6 @@ from orbitmesh.builtin.zeromq.reading import (
     BURST,
     EVENTS,
     INLINE,
-    MORE,
     NOBLOCK,
     POLLIN,
     Again,
@@ -26,6 +25,7 @@ from orbitmesh.builtin.zeromq.reading import (
     receive,
     rest_of,
     send,
+    send_all,
 )
 from orbitmesh.builtin.zeromq.shared import Shared
 from orbitmesh.spi.transport import Frame
@@ -119,13 +119,9 @@ class DialledPipe:
             return False  # nothing is sent before the handshake, nor after the end
         try:
             if len(frames) == 1:
-                frame = frames[0]
-                send(socket, frame, NOBLOCK, len(frame) < INLINE)
+                send(socket, frames[0], NOBLOCK, len(frames[0]) < INLINE)
             else:
-                for frame in frames[:-1]:
-                    send(socket, frame, MORE, len(frame) < INLINE)
-                frame = frames[-1]
-                send(socket, frame, NOBLOCK, len(frame) < INLINE)
+                send_all(socket, frames)
         except zmq.ZMQError as error:
             self._finish(f"the connection takes nothing more: {error}")
             return False
@@ -135,7 +131,7 @@ class DialledPipe:
         if reader.is_due:
             self._has_sent = True
         else:
-            reader.look()
+            reader.sent()
         return True
 
     def close(self) -> None:

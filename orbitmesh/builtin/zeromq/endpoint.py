@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from orbitmesh.builtin.zeromq.accepted import Listener
 from orbitmesh.builtin.zeromq.addresses import parse
 from orbitmesh.builtin.zeromq.dialled import DialledPipe, look_up
+from orbitmesh.builtin.zeromq.listener import Listener
 from orbitmesh.builtin.zeromq.options import Context, make_context, raise_file_limit
 from orbitmesh.builtin.zeromq.readiness import readiness_of
 from orbitmesh.builtin.zeromq.shared import Shared

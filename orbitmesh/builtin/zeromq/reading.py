@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import zmq
 from zmq.backend import Socket as RawSocket
@@ -15,11 +15,15 @@ from orbitmesh.wire import limits
 BURST: Final = 256
 """Messages that one socket may bring in one turn of the loop; what is left comes in the next one."""
 
+_LOOKS: Final = 4
+"""Looks at a socket that sends may cost before they share one."""
+
 # The plain functions of the Cython class, with the socket as first argument: half the cost of the methods that
 # zmq.Socket wraps around them.
+# Their types promise less than they do: options are numbers here, and whether to copy may be computed.
 receive: Final = RawSocket.recv
-send: Final = RawSocket.send
-option: Final = RawSocket.get
+send: Final[Callable[..., object]] = RawSocket.send
+option: Final[Callable[[zmq.Socket[bytes], int], Any]] = RawSocket.get
 
 EVENTS: Final = int(zmq.EVENTS)
 POLLIN: Final = int(zmq.POLLIN)
@@ -35,10 +39,10 @@ class Reader:
     """Calls ``burst`` on the loop whenever the socket may have something to read, and never within itself.
 
     Attributes:
-        is_due: Whether a burst is under way or scheduled. While it is, a send needs no look at the socket.
+        is_due: Whether a look at the socket is under way or scheduled. While it is, a send needs none of its own.
     """
 
-    __slots__ = ("_burst", "_descriptor", "_is_closed", "_loop", "_readiness", "_socket", "is_due")
+    __slots__ = ("_burst", "_descriptor", "_is_closed", "_loop", "_looks", "_readiness", "_socket", "is_due")
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Reader:
         self._readiness = shared.readiness
         self._socket = socket
         self._burst = burst
+        self._looks = 0
         self._is_closed = False
         self._descriptor = int(socket.get(zmq.FD))
         self._readiness.add(self._descriptor, self._read)
@@ -69,9 +74,17 @@ class Reader:
             self.is_due = True
             self._loop.call_soon(self._read)
 
-    def look(self) -> None:
-        """A send may have swallowed the signal of something that came: see, and read it in the next turn."""
-        if not self.is_due and option(self._socket, EVENTS) & POLLIN:
+    def sent(self) -> None:
+        """A send may have swallowed the signal of something that came: see, and read it in the next turn.
+
+        To be called while nothing is due. One look for each send is cheaper than a turn of the loop; many are not, so
+        from the fourth send on that no burst came between, one look in the next turn serves all that follow.
+        """
+        self._looks += 1
+        if self._looks >= _LOOKS:
+            self.is_due = True
+            self._loop.call_soon(self._look)
+        elif option(self._socket, EVENTS) & POLLIN:
             self.schedule()
 
     def close(self) -> None:
@@ -80,9 +93,18 @@ class Reader:
             self._is_closed = True
             self._readiness.remove(self._descriptor)
 
+    def _look(self) -> None:
+        if self._is_closed:
+            return
+        self._looks = 0
+        self.is_due = False
+        if option(self._socket, EVENTS) & POLLIN:
+            self._read()
+
     def _read(self) -> None:
         if self._is_closed:
             return
+        self._looks = 0
         self.is_due = True
         is_more = True  # a burst that raised has not read everything
         try:
@@ -91,6 +113,13 @@ class Reader:
             self.is_due = False
             if is_more:
                 self.schedule()
+
+
+def send_all(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
+    """Hand over one message of several frames."""
+    for frame in frames[:-1]:
+        send(socket, frame, MORE, len(frame) < INLINE)
+    send(socket, frames[-1], NOBLOCK, len(frames[-1]) < INLINE)
 
 
 def rest_of(socket: zmq.Socket[bytes], first: zmq.Frame) -> Sequence[Frame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -247,3 +248,14 @@ def test_entry_points_that_cannot_be_read_cost_their_own_distribution_only(insta
     assert (spoilt.origin, spoilt.state) == ("spoilt 1.2", "broken")
     assert spoilt.cause.startswith("its entry points cannot be read: UnicodeDecodeError")
     assert row("whole").state == row("msgpack").state == "ok"
+
+
+def test_a_distribution_that_is_found_twice_counts_once_where_it_is_first(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> None:
+    install("spoilt", GOOD)  # makes each distribution be looked at by itself
+    (site / "spoilt-1.2.dist-info" / "entry_points.txt").write_bytes(b"\xff")
+    install("whole", GOOD)
+    shutil.copytree(site, tmp_path / "again")
+    monkeypatch.syspath_prepend(str(tmp_path / "again"))
+    assert row("whole").state == "ok"

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from orbitmesh.core.errors import PluginError
-from orbitmesh.hooks.plugins import load_plugins
+from orbitmesh.hooks.loading import Plugin
+from orbitmesh.hooks.plugins import Plugins, load_plugins
 
 Install = Callable[..., str]
 
@@ -104,3 +105,33 @@ def test_a_missing_codec_or_middleware_names_itself() -> None:
         load_plugins().codecs(["compress"])
     with pytest.raises(PluginError, match="there is no middleware 'ratelimit'"):
         load_plugins().middleware(["ratelimit"])
+
+
+def test_handlers_and_commands_of_all_plugins_are_offered(install: Install) -> None:
+    install(
+        "extras",
+        """
+        from orbitmesh.spi.handlers import CliCommand
+
+        class Greet:
+            command, kind = "greet", "call"
+            async def handle(self): return "hi"
+
+        @hookimpl
+        def orbitmesh_handlers():
+            return [Greet()]
+
+        @hookimpl
+        def orbitmesh_cli():
+            return [CliCommand("extras", "Show extras.", "extras.cli:show")]
+        """,
+    )
+    plugins = load_plugins()
+    assert [handler.command for handler in plugins.handlers()] == ["greet"]
+    assert [command.name for command in plugins.cli_commands()] == ["extras"]
+
+
+def test_a_broken_built_in_is_mended_by_installing_it_again() -> None:
+    broken = Plugin("msgpack", "built-in", state="broken", cause="orbitmesh.builtin.msgpack cannot be imported")
+    with pytest.raises(PluginError, match=r"is broken: .*; `pip install --force-reinstall orbitmesh` may mend it"):
+        Plugins([broken]).serializers("msgpack")

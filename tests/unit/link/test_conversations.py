@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,10 +47,12 @@ from orbitmesh.wire.envelopes import (
 )
 
 if TYPE_CHECKING:
+    from orbitmesh.link.traffic import Traffic
     from tests.unit.link.conftest import Pair, Side
 
 SIDES = st.sampled_from([0, 1])
 PICKS = st.integers(0, 1 << 16)
+EXAMPLES = int(os.environ.get("CONVERSATIONS", "60"))
 
 
 def body_of(number: int, size: int) -> bytes:
@@ -379,13 +382,22 @@ class Conversation(RuleBasedStateMachine):
         if track.is_ended or (exchange.is_over if is_up else not exchange.is_served):
             return
         while track.backlog and not only_end and traffic.may_send_item(id_):
-            body = track.backlog.pop(0)
-            assert traffic.item(id_, body)
-            track.sent.append(body)
+            if not traffic.item(id_, track.backlog[0]):
+                self.check_over(traffic, id_)
+                return
+            track.sent.append(track.backlog.pop(0))
         if track.is_ending and not track.backlog:
-            assert traffic.end(id_)
+            if not traffic.end(id_):
+                self.check_over(traffic, id_)
+                return
             track.is_ended = True
             exchange.is_answered |= not is_up
+
+    @staticmethod
+    def check_over(traffic: Traffic, id_: int) -> None:
+        """The link knows already that an exchange is over; the application hears of it within the same drain."""
+        assert id_ not in traffic.own.flows
+        assert id_ not in traffic.served.flows
 
     @staticmethod
     def untaken(exchange: Exchange, *, up: bool) -> int:
@@ -507,7 +519,7 @@ def test_two_honest_links_near_every_bound(make_pair: type[Pair], monkeypatch: p
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis has no types here
         Small,
         settings=settings(
-            max_examples=150, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=EXAMPLES, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

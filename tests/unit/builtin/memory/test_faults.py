@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orbitmesh.builtin.memory import MemoryNetwork
+from orbitmesh.builtin.memory import MemoryNetwork, MemoryTransport
 from orbitmesh.builtin.memory.endpoint import DIAL_SECONDS
 from orbitmesh.core.errors import ConfigError
+from orbitmesh.spi.transport import Frame, Pipe, TransportSettings
+from orbitmesh.testing.clock import run_virtually
 
 Opened = Callable[..., Awaitable[Any]]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -25,6 +29,42 @@ async def three(opened: Opened) -> tuple[Any, Any, Any]:
     for node in (hub, *spokes):
         node.told.clear()
     return hub, *spokes
+
+
+class Listener:
+    """A node that remembers what it heard."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.words: list[bytes] = []
+        self.pipes: list[Pipe] = []
+
+    def connected(self, pipe: Pipe) -> None:
+        self.pipes.append(pipe)
+
+    def received(self, pipe: Pipe, frames: Sequence[Frame]) -> None:
+        self.words += map(bytes, frames)
+
+    def burst_ended(self) -> None:
+        pass
+
+    def lost(self, pipe: Pipe, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+async def linked(network: MemoryNetwork) -> tuple[Listener, Listener]:
+    """Two nodes with a connection, which have heard nothing yet."""
+    one, other = Listener(b"1" * 32), Listener(b"2" * 32)
+    ends = [
+        await MemoryTransport(network).open(
+            TransportSettings(public_key=node.key, secret_key=bytes(32), binds=()), node
+        )
+        for node in (one, other)
+    ]
+    ends[0].dial(ends[1].addresses[0], key=other.key).send([b"hello"])
+    await asyncio.sleep(1)
+    other.words.clear()
+    return one, other
 
 
 @pytest.mark.parametrize("by", ["addresses", "keys", "address and key"])
@@ -53,6 +93,52 @@ def test_a_partition_is_silence_and_what_was_sent_comes_after_it(
         assert hub.words == [b"back"]
 
     run(scene())
+
+
+def test_what_a_partition_held_back_comes_before_what_is_still_on_its_way(
+    run: Run, network: MemoryNetwork, opened: Opened
+) -> None:
+    async def scene() -> None:
+        hub, cut, _ = await three(opened)
+        network.partition(hub.key, cut.key)
+        hub.pipes[0].send([b"held"])
+        await asyncio.sleep(1)
+        hub.pipes[0].send([b"on its way"])
+        asyncio.get_running_loop().advance(0.001)  # type: ignore[attr-defined]  # a VirtualLoop
+        network.heal()
+        hub.pipes[0].send([b"after"])
+        await asyncio.sleep(1)
+        assert cut.words == [b"held", b"on its way", b"after"]
+
+    run(scene())
+
+
+@given(st.lists(st.sampled_from(["send", "back", "part", "heal", "wait", "slow", "fast", "turn"]), max_size=40))
+def test_order_holds_under_any_faults(steps: list[str]) -> None:
+    async def scene() -> None:
+        network = MemoryNetwork()
+        hub, other = await linked(network)
+        count = 0
+        for step in steps:
+            match step:
+                case "send" | "back":
+                    count += 1
+                    (hub if step == "send" else other).pipes[0].send([count.to_bytes(2, "big")])
+                case "part":
+                    network.partition(hub.key, other.key)
+                case "heal":
+                    network.heal()
+                case "slow" | "fast":
+                    network.delay(1.0 if step == "slow" else 0.0)
+                case "wait" | "turn":
+                    await asyncio.sleep(0.4 if step == "wait" else 0)
+        network.heal()
+        await asyncio.sleep(100)
+        assert other.words == sorted(other.words)
+        assert hub.words == sorted(hub.words)
+        assert len(hub.words) + len(other.words) == count
+
+    run_virtually(scene())
 
 
 def test_one_node_may_be_cut_off_from_all(run: Run, network: MemoryNetwork, opened: Opened) -> None:

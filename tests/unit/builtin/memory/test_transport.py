@@ -238,6 +238,31 @@ def test_connections_beyond_the_limit_are_refused_until_one_ends(run: Run, opene
     run(scene())
 
 
+def test_a_closed_node_neither_dials_nor_hears(run: Run, opened: Opened) -> None:
+    async def scene() -> None:
+        a, b, left, right = await pair(opened)
+        right.send([b"on its way"])
+        await a.endpoint.close()
+        assert not a.endpoint.dial(b.address, key=b.key).send([b"x"])
+        assert not left.send([b"x"])
+        await settled()
+        assert a.told == []
+        assert b.kinds() == ["lost", "burst"]
+        assert right.is_dialled is False
+
+    run(scene())
+
+
+def test_what_is_sent_after_a_dial_that_must_fail_is_counted(run: Run, opened: Opened) -> None:
+    async def scene() -> None:
+        a = await opened()
+        assert a.endpoint.dial("memory://77", key=bytes(32)).send([b"x"])
+        await settled()
+        assert a.endpoint.counters() == {"dropped": 1, "failed_handshakes": 1}
+
+    run(scene())
+
+
 # Addresses
 
 

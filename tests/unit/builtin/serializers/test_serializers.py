@@ -210,6 +210,11 @@ def test_json_writes_bytes_as_base64_text(json: Serializer) -> None:
     assert json.decode(b'{"b":"AP8="}', Any) == {"b": "AP8="}
 
 
+def test_each_says_whether_it_writes_bytes_as_bytes() -> None:
+    assert Msgpack.is_binary
+    assert not Json.is_binary
+
+
 # Values that are nearly plain
 
 
