@@ -45,6 +45,9 @@ def _tell_one(error: BaseException) -> int:
         case SystemExit():  # `sys.exit("text")` of a plugin's command
             _say(str(error.code))
             return statuses.REMOTE_FAILED
+        case click.exceptions.NoArgsIsHelpError():
+            _write(error.format_message())
+            return statuses.USAGE
         case click.UsageError():
             _say(error.format_message(), hint=_usage_hint(error))
             return statuses.USAGE

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from typing import Final
 
 import click
 
 from orbitmesh.cli.table import COMMANDS, Entry
-from orbitmesh.core.errors import PluginError
+from orbitmesh.core.errors import ConfigError, PluginError
+
+_ADDED: Final = "orbitmesh.cli.added"
 
 
 class LazyGroup(click.Group):
     """A group whose commands stand in a table. What plugins add is looked up only where the table does not do."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]  # click's own, handed through
-        self._added: dict[str, Entry] | None = None
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table, those of plugins behind them."""
-        return [*COMMANDS, *self._plugin_commands()]
+        return [*COMMANDS, *_plugin_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None if there is none of that name.
@@ -31,7 +30,7 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is not None:
             return _imported(entry)
-        added = self._plugin_commands().get(cmd_name)
+        added = _plugin_commands(ctx).get(cmd_name)
         if added is None:
             return None
         try:
@@ -59,26 +58,33 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the table; nothing is imported for it."""
         rows = [(name, entry.help) for name, entry in COMMANDS.items()]
-        added = [(name, entry.help) for name, entry in self._plugin_commands().items()]
+        added = [(name, entry.help) for name, entry in _plugin_commands(ctx).items()]
         for title, lines in (("Commands", rows), ("Commands of plugins", added)):
             if lines:
                 with formatter.section(title):
                     formatter.write_dl(lines)
 
-    def _plugin_commands(self) -> dict[str, Entry]:
-        """What plugins add; loading them takes time, so it is done only if there is one from outside."""
-        if self._added is None:
-            from orbitmesh.hooks.scan import has_outside_plugins
 
-            self._added = _plugin_entries() if has_outside_plugins() else {}
-        return self._added
+def _plugin_commands(ctx: click.Context) -> dict[str, Entry]:
+    """What plugins add; loading them takes time, so it is done only if there is one from outside, and once."""
+    added: dict[str, Entry] | None = ctx.meta.get(_ADDED)
+    if added is None:
+        from orbitmesh.hooks.scan import has_outside_plugins
+
+        added = ctx.meta[_ADDED] = _plugin_entries() if has_outside_plugins() else {}
+    return added
 
 
 def _plugin_entries() -> dict[str, Entry]:
     from orbitmesh.hooks.plugins import load_plugins
     from orbitmesh.runtime.settings import read_settings
 
-    offered = load_plugins(disabled=read_settings({}).plugins_disabled).cli_commands()
+    try:
+        disabled = read_settings({}).plugins_disabled
+    except ConfigError as error:  # which the command itself will say; help and names are to be had without it
+        click.echo(f"commands of plugins are left out: {error}", err=True)
+        return {}
+    offered = load_plugins(disabled=disabled).cli_commands()
     taken = [command.name for command in offered if command.name in COMMANDS]
     if taken:
         click.echo(f"a plugin's command {', '.join(taken)} is left out: the name is taken", err=True)

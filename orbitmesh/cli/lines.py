@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
-from typing import Final
+from typing import Final, TextIO
 
 from orbitmesh.cli.failures import OutputFailed
 
@@ -17,9 +16,14 @@ MAX_WAITING: Final = 64 * 1024
 class LineWriter:
     """Writes lines in a thread of its own; a blocked write holds up nothing else, not even the end of the process."""
 
-    def __init__(self) -> None:
-        sys.stdout.flush()
-        self._fd = sys.stdout.fileno()
+    def __init__(self, stdout: TextIO) -> None:
+        """Begin to write.
+
+        Args:
+            stdout: Where to; it is not written to by anybody else meanwhile.
+        """
+        stdout.flush()
+        self._fd = stdout.fileno()
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._waiting = bytearray()

@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ended(arguments: list[str]) -> int:
     try:
-        from orbitmesh.cli.app import app
+        from orbitmesh.cli.app import carry_out
 
-        result = app.main(arguments, prog_name="orbitmesh", standalone_mode=False)
+        status = carry_out(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -45,7 +45,7 @@ def _ended(arguments: list[str]) -> int:
         from orbitmesh.cli.failures import tell
 
         return tell(error)
-    return result if isinstance(result, int) else statuses.DONE
+    return status
 
 
 def _close_output() -> int:

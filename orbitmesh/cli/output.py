@@ -53,11 +53,12 @@ def write_value(value: Any) -> None:
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table; in a pipe its columns are parted by at least two blanks, and nothing is cut off."""
+    """Write a table; in a pipe its columns are parted by at least two blanks, none is empty, nothing is cut off."""
     cells = [[one_line(cell) for cell in row] for row in rows]
     if is_terminal():
         _draw(columns, cells)
         return
+    cells = [[cell or "-" for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in (columns, *cells):
         write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

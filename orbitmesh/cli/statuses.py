@@ -65,7 +65,12 @@ STATUSES: Final = (
     Status(REMOTE_FAILED, errors.CommandError, "a handler failed on purpose"),
     Status(3, errors.NoAgent, "no agent fits", "`orbitmesh ls` shows who is there"),
     Status(4, errors.AmbiguousName, "a name is that of agents of several devices", "`--on DEVICE/NAME` says which"),
-    Status(5, errors.UnknownCommand, "the agent has no such command", "`orbitmesh describe AGENT` shows what it has"),
+    Status(
+        5,
+        errors.UnknownCommand,
+        "the agent has no such command",
+        "`orbitmesh describe AGENT` shows what it has: calls for `call`, streams for `stream`",
+    ),
     Status(
         6,
         errors.InvalidParameters,

@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
-    "demo": Entry("Watch a small mesh at work on your own files.", "orbitmesh.cli.demo:demo"),
+    "demo": Entry("See it work: agents index your files, one is killed.", "orbitmesh.cli.demo.command:demo"),
     "run": Entry("Serve agents of a Python module.", "orbitmesh.cli.commands.run:run"),
     "ls": Entry("List the agents of the mesh.", "orbitmesh.cli.commands.ls:ls"),
     "describe": Entry("Show what an agent offers.", "orbitmesh.cli.commands.describe:describe"),

@@ -11,7 +11,7 @@ from orbitmesh.link.outbox import Outbox
 from orbitmesh.link.transfers import IncomingTransfers, OutgoingTransfer, too_large
 from orbitmesh.wire import limits
 from orbitmesh.wire.encoding import Frame
-from orbitmesh.wire.envelopes import Bodied, Call, Cancel, Chunk, Credit, End, Envelope, Error, Headers
+from orbitmesh.wire.envelopes import Bodied, Call, Cancel, Chunk, Credit, End, Envelope, Error, Headers, Subscribe
 
 REFUSALS: Final = 8192
 """Refusals that may wait; only a peer that asks without end and reads nothing makes so many necessary."""
@@ -67,7 +67,7 @@ class Bodies:
         self._outbox.put(error)
 
     def take_back(self, exchange: int) -> bool:
-        """Take back what has not left of an exchange; say whether its CALL was among it."""
+        """Take back what has not left of an exchange; say whether what opens it was among it."""
         taken = self._outbox.take_back(exchange)
         for envelope in taken:
             self._release(envelope)
@@ -75,7 +75,7 @@ class Bodies:
         if transfer is not None:
             taken.append(transfer.followers[0])
             self.drop(transfer)
-        return any(type(envelope) is Call for envelope in taken)
+        return any(type(envelope) in (Call, Subscribe) for envelope in taken)
 
     def drop(self, transfer: OutgoingTransfer) -> None:
         """Give a transfer up, and what was to follow it; the peer is told unless it has not heard of it."""

@@ -154,7 +154,7 @@ class Link:
     @property
     def deadline(self) -> float:
         """When ``tick`` is due, on the clock of ``now``; infinite for never."""
-        return inf if self.is_closed else min(self._silent_at(), self.traffic.due)
+        return min(self._silent_at(), inf if self.is_closed else self.traffic.due)
 
     def drain(self) -> list[Output]:
         """What happened since the last call, in order."""

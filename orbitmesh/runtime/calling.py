@@ -123,7 +123,7 @@ async def call(connection: Connection, meant: Meant, params: Any) -> Any:
     body = reply.body
     assert not isinstance(body, int)  # whole by now
     try:
-        return payload.decode(body, meant.returns)
+        return payload.decode_answer(body, meant.returns)
     except ValueError as error:
         raise InvalidResult(f"the result of {meant.name!r} does not fit: {fault_of(error).under('')}") from error
 
@@ -155,18 +155,15 @@ async def notify(connection: Connection, meant: Meant, params: Any) -> None:
     """
     if connection.link.is_short:
         await connection.until_writable()
-    put_notify(connection, meant, params)
+    put_notify(connection, meant.name, params, headers=meant.headers, origin=meant.origin)
 
 
-def put_notify(connection: Connection, meant: Meant, params: Any) -> None:
+def put_notify(
+    connection: Connection, name: str, params: Any, *, headers: Headers | None = None, origin: Origin | None = None
+) -> None:
     """Put a one-way command on a link that has room."""
     payload = connection.payload
     assert payload is not None
-    connection.traffic.notify(
-        meant.name,
-        payload.encode(NO_PARAMS if params is None else params),
-        serializer=payload.preferred,
-        headers=meant.headers,
-        origin=meant.origin,
-    )
+    body = payload.encode(NO_PARAMS if params is None else params)
+    connection.traffic.notify(name, body, serializer=payload.preferred, headers=headers, origin=origin)
     connection.queued()

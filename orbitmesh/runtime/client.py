@@ -28,7 +28,7 @@ from orbitmesh.runtime.directory import SETTLE_SECONDS
 from orbitmesh.runtime.fanout import Outcome
 from orbitmesh.runtime.invoking import Invoker
 from orbitmesh.runtime.middleware import Around, checked_middleware, compile_chain, items_of
-from orbitmesh.runtime.node import Node
+from orbitmesh.runtime.node import RUNNING, Node
 from orbitmesh.runtime.plan import Plan
 from orbitmesh.runtime.settings import checked_arguments, read_settings
 from orbitmesh.runtime.streams import Stream
@@ -354,14 +354,14 @@ class Mesh:
             OrbitMeshError: What else ``invoke`` raises before anything is sent.
         """
         invoker = self._calls()
+        if timeout is None and headers is None:
+            connection = invoker.quick(command, on)
+            if connection is not None and not connection.link.is_short:
+                calling.put_notify(connection, str(command), params)
+                return
         meant = invoker.meant(command, Kind.CALL, on=on, timeout=timeout, headers=headers)
         if not invoker.is_settled:
             await invoker.settle()
-        if invoker.around is None:
-            connection = invoker.node.finder.pick(on, meant.name, Kind.CALL)
-            if connection is not None and not connection.link.is_short:
-                calling.put_notify(connection, meant, params)
-                return
         await invoker.run(calling.notify, Kind.CALL, meant, params, shown="notify", until=meant.deadline)
 
     @overload
@@ -590,5 +590,6 @@ class Mesh:
         invoker = self._invoker
         if invoker is None:
             raise ConfigError("this client is not started: use it within `async with`, or call start() first")
-        invoker.node.check_running()
+        if invoker.node.state not in RUNNING:
+            invoker.node.check_running()
         return invoker

@@ -72,6 +72,7 @@ class Connection:
         attempt: The dial that made it, until the link is connected.
         caller: The peer as handlers see it, once greeted.
         may_call: Whether the peer may run commands that ask for no role.
+        known_serializers: How many serializers both ends know; ids of requests are below it.
         has_peer_drained: Whether the peer has said that this link ends in favour of another.
         in_flight_told: How much of this side's work was under way when the peer last told its load.
     """
@@ -90,6 +91,7 @@ class Connection:
         self.attempt: Attempt | None = None
         self.caller: Caller | None = None
         self.may_call = False
+        self.known_serializers = 0
         self.has_peer_drained = False
         self.in_flight_told = 0
         self.is_closed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -16,6 +16,7 @@ from orbitmesh.membership.info import AgentState
 from orbitmesh.membership.member import Member
 from orbitmesh.membership.members import Members
 from orbitmesh.membership.outputs import Added, Changed, Forgotten, Updated
+from orbitmesh.runtime.connection import Connection
 from orbitmesh.security.device import Device
 from orbitmesh.spi.discovery import Hint, Seed, Sighting, Vanished
 
@@ -37,6 +38,7 @@ class Directory:
     Attributes:
         members: The table.
         counts: Hints that were refused, by name.
+        picks: Connections that were picked for names, until anything changes.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Directory:
         """
         self.members = Members(wall=self._wall)
         self.counts: Counter[str] = Counter()
+        self.picks: dict[Hashable, Connection] = {}
         self._device = device
         self._own_id = own_id
         self._clock = clock
@@ -127,7 +130,8 @@ class Directory:
         self._arm()
 
     def wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Something has changed: let everybody who waits look again."""
+        self.picks.clear()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from orbitmesh.core.errors import (
     OrbitMeshError,
@@ -17,7 +17,7 @@ from orbitmesh.core.errors import (
 )
 from orbitmesh.link.errors import to_wire
 from orbitmesh.runtime.connection import Connection
-from orbitmesh.runtime.eager import start_tasks
+from orbitmesh.runtime.eager import start_all
 from orbitmesh.runtime.ports import Request
 from orbitmesh.runtime.registry import Registration
 from orbitmesh.runtime.serving import Entry, Served, Serving
@@ -138,10 +138,18 @@ class Dispatcher:
         if entry is None:
             self._refuse(connection, request, UnknownCommand(f"there is no command {request.command!r} here"))
             return None
-        refusal = self._refusal(connection, request, entry)
-        if refusal is not None:
-            self._refuse(connection, request, refusal)
-            return None
+        if (
+            not connection.may_call
+            or entry.required
+            or request.origin is not None
+            or self.is_paused
+            or request.serializer >= connection.known_serializers
+            or (request.kind if type(request) is Call else Kind.CALL) != entry.kind
+        ):
+            refusal = self._refusal(connection, request, entry)
+            if refusal is not None:
+                self._refuse(connection, request, refusal)
+                return None
         served = Served(connection, request, entry)
         if request.id:
             connection.running[request.id] = served
@@ -170,8 +178,7 @@ class Dispatcher:
             denied = self._denied(connection, request, entry)
             if denied is not None:
                 return denied
-        payload = connection.payload
-        if payload is None or request.serializer >= payload.known:
+        if request.serializer >= connection.known_serializers:
             return ProtocolError(f"serializer {request.serializer} was not agreed on")
         if self.is_paused and not entry.is_own:
             return Overloaded("the agent takes no new work now", retry_after=RETRY_AFTER)
@@ -223,13 +230,7 @@ class Dispatcher:
 
     def _start(self, starting: list[Served]) -> None:
         """Start requests, their first steps at once."""
-        if not starting:
-            return
-        steps: list[Coroutine[Any, Any, None]] = [self._serving.coroutine(served) for served in starting]
-        tasks = start_tasks(self._loop, steps)
-        for served, task in zip(starting, tasks, strict=True):
-            if not task.done():
-                served.task = task
+        start_all(self._loop, starting, self._serving.coroutine)
 
     def _done(self, served: Served) -> None:
         """A request has ended; the next that waits takes its place."""

@@ -1,33 +1,90 @@
-"""Tasks whose first step runs at once: a handler that never waits costs no turn of the loop."""
+"""First steps at once: a handler that never waits costs no turn of the loop, and shares its task with others."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context
-from typing import Any
+from contextvars import Context, copy_context
+from typing import Any, Protocol, TypeVar
 
 
-def start_tasks(
-    loop: asyncio.AbstractEventLoop, coroutines: Sequence[Coroutine[Any, Any, None]]
-) -> list[asyncio.Task[None]]:
-    """Make a task of each coroutine and run their first steps now, each in a context of its own.
+class Job(Protocol):
+    """Something that runs in a task.
 
-    The tasks are ordinary ones: ``current_task()``, timeouts, task groups and anyio work in them. Their first steps are
-    taken from ``loop.call_soon`` while they are made. Where a task is current already, the loop runs them next turn, as
-    a task's step cannot run inside another's. What a coroutine raises must be caught in it.
+    Attributes:
+        task: What runs it now; None before and after.
+    """
+
+    task: asyncio.Task[None] | None
+
+
+J = TypeVar("J", bound=Job)
+
+
+class _Turn:
+    """Whether one task has had to wait: then it goes on with its own job alone."""
+
+    __slots__ = ("has_waited",)
+
+    def __init__(self) -> None:
+        self.has_waited = False
+
+
+def start_all(
+    loop: asyncio.AbstractEventLoop, jobs: Sequence[J], run: Callable[[J], Coroutine[Any, Any, None]]
+) -> None:
+    """Run the first steps of all jobs now, in order.
+
+    Most jobs end with their first step. So one task takes one after the other until one of them has to wait; that task
+    is then this job's alone to its end, and another one goes on with the rest. All are ordinary tasks: within a job
+    ``current_task()`` is one object, and timeouts, task groups and anyio work. Whatever a job leaves behind in its
+    context, or a cancellation that it asked of its task, ends the sharing, so no job sees anything of another.
+
+    Where a task is current already no step can run inside of it: each job then gets a task of its own, next turn.
+
+    Args:
+        loop: The running loop.
+        jobs: What to run.
+        run: Makes the coroutine of a job, which must let no exception out.
     """
     if asyncio.current_task(loop) is not None:
-        return [loop.create_task(coroutine) for coroutine in coroutines]
+        for job in jobs:
+            loop.create_task(_take_turns(deque([job]), run, _Turn()))
+        return
+    waiting = deque(jobs)
+    while waiting:
+        turn = _Turn()
+        _step(loop, _take_turns(waiting, run, turn))
+        turn.has_waited = True
+
+
+async def _take_turns(waiting: deque[J], run: Callable[[J], Coroutine[Any, Any, None]], turn: _Turn) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    context = copy_context()
+    while waiting:
+        job = waiting.popleft()
+        job.task = task
+        await run(job)
+        job.task = None
+        if turn.has_waited or task.cancelling() or copy_context() != context:
+            return
+
+
+def _step(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Make a task and run its first step now, in a context of its own.
+
+    The step is taken from ``loop.call_soon`` while the task is made.
+    """
     steps: list[tuple[Callable[..., Any], tuple[Any, ...], Context | None]] = []
 
     def keep(step: Callable[..., Any], *args: Any, context: Context | None = None) -> None:
         steps.append((step, args, context))
 
-    task_type = asyncio.Task
     loop.call_soon = keep  # type: ignore[method-assign,assignment]  # shadows the method on this one object, for a moment
     try:
-        tasks = [task_type(coroutine, loop=loop) for coroutine in coroutines]
+        task = asyncio.Task(coroutine, loop=loop)
     finally:
         del loop.call_soon
     for step, args, context in steps:
@@ -35,4 +92,4 @@ def start_tasks(
             step(*args)
         else:
             context.run(step, *args)
-    return tasks
+    del task

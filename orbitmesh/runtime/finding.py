@@ -84,11 +84,18 @@ class Finder:
             NoAgent: ``key=`` of the target fails for all.
             ConfigError: ``on`` names nobody.
         """
+        if type(on) is str:
+            picked = self._directory.picks.get((on, command, kind))
+            if picked is not None:
+                return picked
         found = candidates(on, self._members, command=command, kind=kind)
         if not found:
             return None
         if len(found) == 1:
-            return self._links.to(found[0].node_id)
+            connection = self._links.to(found[0].node_id)
+            if connection is not None and type(on) is str:
+                self._directory.picks[on, command, kind] = connection
+            return connection
         member = self._choose(found, on, command)
         return self._links.to(member.node_id)
 

@@ -202,6 +202,7 @@ class Links:
             [self._codecs[name] for name in greeted.codecs],
             preferred=next(iter(self._serializers)),
         )
+        connection.known_serializers = connection.payload.known
         peer = self._peers.setdefault(identity.node_id, Peer(is_decider=self._credentials.node_id < identity.node_id))
         for outdated, reason in peer.add(connection):
             outdated.abort(reason)
@@ -250,13 +251,16 @@ class Links:
         peer = self._peers.get(connection.peer.node_id)
         if peer is not None and not connection.link.is_draining:
             connection.link.drain_off()
+            connection.queued()
             peer.drained()
+            self._directory.wake()
 
     def answered(self, connection: Connection) -> None:
         """The peer answered a PING: of two links that crossed, this one may stay."""
         peer = self._peers.get(connection.peer.node_id)
         if peer is not None:
             peer.answered(connection)
+            self._directory.wake()
 
     def closed(self, connection: Connection, closed: Closed) -> None:
         """A link is over."""

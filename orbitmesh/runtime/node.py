@@ -69,6 +69,10 @@ class NodeState(StrEnum):
     FAULTED = "faulted"
 
 
+RUNNING: Final = frozenset({NodeState.READY, NodeState.STOPPING})
+"""States in which a node can be used."""
+
+
 class Node:
     """A node from its start to its end; it runs once.
 
@@ -465,5 +469,5 @@ class Node:
         Raises:
             ConfigError: It has not been started, has stopped, or belongs to another loop.
         """
-        if self.state is not NodeState.READY and self.state is not NodeState.STOPPING:
+        if self.state not in RUNNING:
             raise ConfigError(f"this node is {self.state}: use it between start() and stop(), or within `async with`")

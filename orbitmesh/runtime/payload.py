@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from orbitmesh.spi.payload import Codec, Serializer
@@ -27,13 +28,24 @@ class Payload:
     Attributes:
         preferred: Id on this link of the serializer that this node writes with.
         encode: Turns a value into a body, with the preferred serializer.
-        decode: Turns a body into a value of a type, with the serializer of this id; without one, with the preferred
-            one, in which answers come. Raises ``ValueError`` where the body is malformed or does not fit.
+        decoders: By id of the serializer, what turns a body into a value of a type; raises ``ValueError`` where it is
+            malformed or does not fit.
+        decode_answer: The same for answers, which come with the preferred serializer.
         known: How many serializers both ends know; their ids are below it.
         form: Equal for links on which a value becomes the same bytes.
     """
 
-    __slots__ = ("_binary", "_codecs", "_serializers", "decode", "encode", "form", "known", "preferred")
+    __slots__ = (
+        "_binary",
+        "_codecs",
+        "_serializers",
+        "decode_answer",
+        "decoders",
+        "encode",
+        "form",
+        "known",
+        "preferred",
+    )
 
     def __init__(self, serializers: Sequence[Serializer], codecs: Sequence[Codec], *, preferred: str) -> None:
         """Take what HELLO and WELCOME agreed on.
@@ -52,7 +64,10 @@ class Payload:
         self._binary = tuple(bool(getattr(serializer, "is_binary", True)) for serializer in serializers)
         # Bound once: nearly every link has no codec, and then a body is what the serializer makes.
         self.encode = self._encode_with_codecs if codecs else self._serializers[self.preferred].encode
-        self.decode: Decode = self._decode_with_codecs if codecs else self._decode
+        self.decoders = tuple(
+            partial(self._decode_with_codecs, each) if codecs else each.decode for each in self._serializers
+        )
+        self.decode_answer = self.decoders[self.preferred]
 
     def encode_as(self, value: Any, serializer: int) -> bytes:
         """Encode with the serializer of the request that this answers."""
@@ -65,16 +80,21 @@ class Payload:
         """Whether a serializer of this link writes bytes as bytes; a text one writes them as base64."""
         return self._binary[serializer]
 
-    def _decode(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
+    def decode(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
+        """Turn a body into a value of a type, with the serializer of this id, or with the preferred one.
+
+        Raises:
+            ValueError: It is malformed or does not fit.
+        """
         index = self.preferred if serializer is None else serializer
         if index >= self.known:
             raise ValueError(f"serializer {index} was not agreed on")
-        return self._serializers[index].decode(body, type_)
+        return self.decoders[index](body, type_)
 
-    def _decode_with_codecs(self, body: Frame, type_: Any, serializer: int | None = None, /) -> Any:
+    def _decode_with_codecs(self, serializer: Serializer, body: Frame, type_: Any) -> Any:
         for codec in reversed(self._codecs):
             body = codec.decode(body)
-        return self._decode(body, type_, serializer)
+        return serializer.decode(body, type_)
 
     def _encode_with_codecs(self, value: Any) -> bytes:
         return self._pass_codecs(self._serializers[self.preferred].encode(value))

@@ -51,7 +51,12 @@ def run_agents(agents: Sequence[Agent]) -> None:
 
     set_up_logging()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        received = runner.run(_serve(agents))
+        try:
+            received = runner.run(_serve(agents))
+        except BaseExceptionGroup as failed:
+            if len(failed.exceptions) > 1:
+                raise
+            raise failed.exceptions[0] from None  # a group of one says less than the one
     if received == signal.SIGINT:
         raise KeyboardInterrupt
 

@@ -57,8 +57,9 @@ class Entry:
         self.limit = registration.concurrency
         self.required = registration.roles
         self.is_own = registration.spec.name.startswith(RESERVED)
-        # On the loop, with nothing around it: the shortest way.
-        self.is_direct = registration.spec.is_async and registration.timeout is None
+        # On the loop, with nothing around it, its parameters decoded as they are: the shortest way.
+        spec = registration.spec
+        self.is_direct = spec.is_async and spec.is_direct and registration.timeout is None
         self.running = 0
 
 
@@ -179,9 +180,14 @@ class Serving:
         assert payload is not None  # requests come on greeted links only
         try:
             if entry.is_direct and self._around is None:
-                params = self._read(served)
-                context = None if entry.spec.context_parameter is None else self._context(served, None)
-                result = await entry.spec.call(params, context, None)
+                spec = entry.spec
+                try:
+                    params = payload.decoders[request.serializer](request.body, spec.params_type)  # type: ignore[arg-type]  # a body that came is bytes
+                except Exception as error:  # a dataclass' own __post_init__ may raise anything
+                    logger.debug("the parameters of %r do not decode: %r", request.command, error)
+                    params = self._read(served)
+                context = None if spec.context_parameter is None else self._context(served, None)
+                result = await spec.call(params, context, None)
             else:
                 result = await self._guarded(served)
             if request.id:
@@ -231,7 +237,7 @@ class Serving:
     # From request to handler
 
     async def _guarded(self, served: Served) -> Any:
-        """Middleware, a thread, or a time limit of the command's own stand around the handler."""
+        """The long way: middleware, a thread, a time limit of the command's own, parameters that need a second look."""
         timeout = served.entry.registration.timeout
         async with _limited(timeout) if timeout is not None else AsyncExitStack():
             if self._around is None:
@@ -255,17 +261,13 @@ class Serving:
         return await items_of(await self._around(self._intercepted(served, "stream"), core), served.entry.spec.name)
 
     def _read(self, served: Served) -> Any:
-        request, payload, spec = served.request, served.connection.payload, served.entry.spec
+        request, payload = served.request, served.connection.payload
         assert payload is not None
-        body = request.body
-        assert not isinstance(body, int)
-        if spec.is_direct:
-            try:
-                return payload.decode(body, spec.params_type, request.serializer)
-            except Exception as error:  # a dataclass' own __post_init__ may raise anything; below it is told
-                logger.debug("the parameters of %r do not decode: %r", request.command, error)
+        assert not isinstance(request.body, int)
         try:
-            return spec.read(payload.decode, body, request.serializer, is_binary=payload.is_binary(request.serializer))
+            return served.entry.spec.read(
+                payload.decode, request.body, request.serializer, is_binary=payload.is_binary(request.serializer)
+            )
         except InvalidParameters as error:
             raise Refusal(error) from error
 

@@ -36,7 +36,7 @@ class RemoteItems(AsyncIterator[Any]):
         self._connection = connection
         self._id = id_
         self._type = type_
-        self._decode = connection.payload.decode
+        self._decode = connection.payload.decode_answer
         self._items: deque[Frame] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._is_over = False
@@ -124,7 +124,7 @@ class Stream(AsyncIterator[T], Generic[T]):
     """Results of a command as they come: an async iterator and an async context manager.
 
     Leaving it, or cancelling the task that reads it, cancels the work on the other side. Items that nobody has read
-    yet wait, 64 or 1 MiB at most: then the producer waits.
+    yet wait, 256 or 1 MiB at most: then the producer waits.
     """
 
     def __init__(self, command: str, begin: Callable[[], Awaitable[AsyncIterator[Any]]]) -> None:

@@ -258,7 +258,11 @@ class Connections:
 
 def _duplicate(descriptor: int) -> socket.socket | None:
     try:
-        # Whatever its family is: IPv6 makes room for the addresses of both.
-        return socket.fromfd(descriptor, socket.AF_INET6, socket.SOCK_STREAM)
+        number = socket.dup(descriptor)
     except OSError:  # closed, or no descriptor is left
+        return None
+    try:
+        return socket.socket(fileno=number)
+    except OSError:  # a file of somebody's by now
+        socket.close(number)
         return None

@@ -116,7 +116,7 @@ def _failed(name: str, error: BaseException) -> ConfigError:
 
 def _cut(error: BaseException) -> BaseException:
     tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None and not _is_users(tb.tb_frame):
+    while tb is not None and not _is_users(tb.tb_frame):
         tb = tb.tb_next
     return error.with_traceback(tb)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from orbitmesh.cli import options
@@ -40,6 +42,7 @@ def stream(
     from orbitmesh.cli.lines import LineWriter
     from orbitmesh.cli.output import is_terminal
     from orbitmesh.cli.text import printable
+    from orbitmesh.core.errors import OrbitMeshError
 
     given = calling.read_given(pairs, params)
     whom = Whom(on, group, tags, capability)
@@ -55,12 +58,14 @@ def stream(
             budget = calling.Budget(timeout)
             agent = await calling.find(mesh, whom, command, budget)
             handed = await calling.parameters(mesh, agent, command, given, budget)
-            output = LineWriter()
+            output = LineWriter(sys.stdout)
             try:
                 async with mesh.stream(command, handed, on=agent, timeout=budget.left) as items:
                     async for item in items:
                         await output.write(line(item))
-            finally:
-                await output.drain()
+            except OrbitMeshError:
+                await output.drain()  # what came before it is no less true
+                raise
+            await output.drain()
 
     session.run(work)

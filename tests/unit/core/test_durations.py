@@ -38,7 +38,7 @@ def test_numbers_and_texts_are_read_as_seconds(written: Any, meant: float) -> No
     "written", ["", "s", "5 minutes", "-1s", "1e3", "1,5s", "1s1s", "inf", None, True, False, b"5s", [1]]
 )
 def test_what_is_no_duration_is_refused_with_the_right_form(written: Any) -> None:
-    with pytest.raises(ConfigError, match="patience .* is no duration: write seconds"):
+    with pytest.raises(ConfigError, match=r"patience .* is no duration: write seconds"):
         seconds(written, what="patience")
 
 

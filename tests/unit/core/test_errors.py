@@ -48,7 +48,7 @@ def test_every_error_says_what_it_means() -> None:
 
 @pytest.mark.parametrize("cls", [OrbitMeshError, *ALL])
 def test_every_error_survives_pickling_and_copying(cls: type[OrbitMeshError]) -> None:
-    error = cls("out-of-stock", "sold out") if cls is CommandError else cls("what to do")  # type: ignore[call-arg]
+    error = cls("out-of-stock", "sold out") if cls is CommandError else cls("what to do")
     error.add_note("seen at noon")
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(other) is cls

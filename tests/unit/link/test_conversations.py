@@ -447,7 +447,7 @@ class Conversation(RuleBasedStateMachine):
                 case Event():
                     self.event_came(index, output)
                 case Notify() | Raw():
-                    self.one_way[1 - index].remove(bytes(output.body))  # type: ignore[arg-type]  # whole by now
+                    self.one_way[1 - index].remove(bytes(output.body))
                 case Subscribe():
                     side.traffic.confirm(output.id)
                 case Pong():
@@ -516,7 +516,7 @@ def test_two_honest_links_near_every_bound(make_pair: type[Pair], monkeypatch: p
         sizes = (0, 10, 63, 64, 200, 256, 257, 512, 600, 1500, 2048, 2049)
         bodies = (300, 2048)
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis has no types here
+    run_state_machine_as_test(
         Small,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
@@ -530,7 +530,7 @@ def test_two_honest_links_with_the_bounds_that_hold(make_pair: type[Pair]) -> No
         sizes = (0, 10, 1000, 70_000, 300_000, 1_200_000, 3_000_000)
         bodies = (400_000, limits.MAX_BODY)
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # as above
+    run_state_machine_as_test(
         Large,
         settings=settings(
             max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)

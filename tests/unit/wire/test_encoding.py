@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it has none
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -128,7 +128,7 @@ def test_trailing_fields_with_their_defaults_may_be_left_out() -> None:
 
 
 def test_body_frames_take_the_places_that_name_them() -> None:
-    envelopes = [Ping(1), Item(3, 0), Item(3, b"inline"), Item(3, -5), Chunk(7, 1, 0, 1)]
+    envelopes: list[Envelope] = [Ping(1), Item(3, 0), Item(3, b"inline"), Item(3, -5), Chunk(7, 1, 0, 1)]
     assert decode(encode(envelopes), [b"first", memoryview(b"second")]) == [
         Ping(1),
         Item(3, b"first"),
@@ -143,7 +143,7 @@ def test_a_batch_may_be_a_view_of_a_buffer() -> None:
 
 
 def test_a_full_batch_is_read_and_one_more_envelope_is_not() -> None:
-    full = [Ping(id_) for id_ in range(limits.MAX_BATCH_ENVELOPES)]
+    full: list[Envelope] = [Ping(id_) for id_ in range(limits.MAX_BATCH_ENVELOPES)]
     assert decode(encode(full)) == full
     with pytest.raises(MalformedEnvelope):
         decode(encode([*full, Ping(0)]))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it has none
 import msgspec
 import pytest
 

@@ -1,0 +1,188 @@
+"""Ends by signal: what runs is finished, callers get their results, and nothing is left in the home."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbitmesh import Mesh, Overloaded, PeerLost
+
+Start = Callable[..., Any]
+Client = Callable[..., Awaitable[Mesh]]
+Eventually = Callable[..., Awaitable[Any]]
+
+BOTH = [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
+
+
+def held_locks(home: Path) -> list[str]:
+    """Files below a home that somebody holds a lock on."""
+    held = []
+    for path in home.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held.append(str(path.relative_to(home)))
+    return held
+
+
+@pytest.mark.parametrize(("number", "status"), BOTH)
+async def test_what_runs_is_finished_first(
+    start_agent: Start,
+    client: Client,
+    home: Path,
+    announcements: Callable[[Path], list[str]],
+    number: signal.Signals,
+    status: int,
+) -> None:
+    child = start_agent("a")
+    mesh = await client(discovery=["local"])
+    calls = [asyncio.create_task(mesh.invoke("doze", {"seconds": 1}, on="a")) for _ in range(10)]
+    threads = [asyncio.create_task(mesh.invoke("block", {"seconds": 1}, on="a")) for _ in range(2)]
+    async with mesh.stream("count", {"to": 50, "pause": 0.02}, on="a", returns=int) as numbers:
+        assert await anext(numbers) == 0
+        while len(await mesh.invoke("started", on="a")) < 12:
+            pass
+        child.send(number)
+        assert [number async for number in numbers] == list(range(1, 50))
+    assert await asyncio.gather(*calls) == ["woke"] * 10
+    assert all(await asyncio.gather(*threads))
+    assert await child.ended() == status
+    assert "Traceback" not in child.err
+    assert "Error" not in child.err
+    assert mesh.counters()["links.goodbyes"] == 1
+    await mesh.stop()
+    assert announcements(home) == []
+    assert held_locks(home) == []
+
+
+async def test_new_calls_are_refused_while_it_finishes(start_agent: Start, client: Client) -> None:
+    child = start_agent("a")
+    mesh = await client()
+    last = asyncio.create_task(mesh.invoke("doze", {"seconds": 1.5}, on="a"))
+    while not await mesh.invoke("started", on="a"):
+        pass
+    child.send(signal.SIGTERM)
+    with pytest.raises(Overloaded):
+        while not last.done():
+            await mesh.invoke("echo", {"value": 1}, on="a", wait=False)
+    assert await last == "woke"
+    assert await child.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(start_agent: Start, client: Client, number: signal.Signals) -> None:
+    child = start_agent("a")
+    mesh = await client()
+    call = asyncio.create_task(mesh.invoke("doze", {"seconds": 60}, on="a", timeout=90))
+    while not await mesh.invoke("started", on="a"):
+        pass
+    child.send(number)
+    with pytest.raises(Overloaded):
+        while True:
+            await mesh.invoke("echo", {"value": 1}, on="a", wait=False)
+    child.send(number)
+    # By the signal itself, or as a shell shows that; not after the grace of ten seconds.
+    assert await child.ended(5) in (-number, 128 + number)
+    with pytest.raises(PeerLost):
+        await call
+
+
+@pytest.mark.parametrize(("number", "status"), BOTH)
+@pytest.mark.parametrize("moment", ["importing", "starting"])
+async def test_a_signal_while_it_comes_up_ends_it_too(
+    run_python: Callable[..., Any],
+    home: Path,
+    announcements: Callable[[Path], list[str]],
+    number: signal.Signals,
+    status: int,
+    moment: str,
+) -> None:
+    code = (
+        "import asyncio, os, signal\n"
+        "from contextlib import asynccontextmanager\n"
+        "from orbitmesh import Agent\n"
+        "@asynccontextmanager\n"
+        "async def lifespan(agent):\n"
+        f"    if {moment == 'starting'}: os.kill(os.getpid(), {int(number)})\n"
+        "    await asyncio.sleep(0.3)\n"
+        "    yield None\n"
+        "    print('closed')\n"
+        "agent = Agent('a', lifespan=lifespan)\n"
+        # Pending while the loop is made: it comes as soon as the loop has a handler for it.
+        f"if {moment == 'importing'}:\n"
+        "    class Early(asyncio.Runner):\n"
+        "        def run(self, main, **given):\n"
+        f"            self.get_loop().call_soon(os.kill, os.getpid(), {int(number)})\n"
+        "            return super().run(main, **given)\n"
+        "    asyncio.Runner = Early\n"
+        "agent.run()\n"
+    )
+    child = run_python("-c", code)
+    ended = await child.ended(15)
+    if moment == "starting":
+        assert ended == status, child.err
+        assert "Traceback" not in child.err
+        assert child.out in ("", "closed\n")
+    else:  # perhaps before there was a handler: then the signal's own way
+        assert ended in (status, -number), child.err
+    assert announcements(home) == []
+    assert held_locks(home) == []
+
+
+async def test_a_handler_that_ignores_its_cancellation_does_not_keep_the_process(
+    run_python: Callable[..., Any], client: Client
+) -> None:
+    """After the grace it is cancelled; what goes on all the same ends with the loop."""
+    code = (
+        "import asyncio, functools\n"
+        "from orbitmesh import Agent\n"
+        "agent = Agent('a')\n"
+        "agent.stop = functools.partial(agent.stop, 0.2)\n"
+        "begun = []\n"
+        "@agent.command()\n"
+        "async def stubborn() -> str:\n"
+        "    begun.append(1)\n"
+        "    for _ in range(3):\n"
+        "        try:\n"
+        "            await asyncio.sleep(60)\n"
+        "        except asyncio.CancelledError:\n"
+        "            pass\n"
+        "    return 'at last'\n"
+        "@agent.command('begun')\n"
+        "async def begun_() -> int:\n"
+        "    return len(begun)\n"
+        "agent.run()\n"
+    )
+    child = run_python("-c", code)
+    mesh = await client()
+    call = asyncio.create_task(mesh.invoke("stubborn", on="a", timeout=60))
+    while not await mesh.invoke("begun", on="a"):
+        pass
+    child.send(signal.SIGTERM)
+    with pytest.raises(PeerLost):
+        await call
+    assert await child.ended(20) in (0, -signal.SIGTERM), child.err
+
+
+async def test_a_thread_that_blocks_does_not_keep_the_process(start_agent: Start, client: Client) -> None:
+    """Threads cannot be stopped: after the grace its caller is told, and the process ends without it."""
+    child = start_agent("a")
+    mesh = await client()
+    call = asyncio.create_task(mesh.invoke("block", {"seconds": 600}, on="a", timeout=60))
+    while not await mesh.invoke("started", on="a"):
+        pass
+    child.send(signal.SIGTERM)
+    error = (await asyncio.gather(call, return_exceptions=True))[0]
+    assert isinstance(error, Exception)
+    assert getattr(error, "code", "") in ("cancelled", "peer-lost")
+    assert await child.ended(20) == 0, child.err
+    assert os.waitstatus_to_exitcode(0) == 0
