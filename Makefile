@@ -45,7 +45,7 @@ lint: venv
 	$(BIN)/lint-imports
 
 bench: venv
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 wheels: venv
 	rm -rf dist && $(UV) build --quiet --wheel --all-packages --no-build-isolation --out-dir dist

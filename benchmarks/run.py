@@ -22,8 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import handwritten
-
+from benchmarks import handwritten
 from orbitmesh import Mesh
 from orbitmesh.runtime.running import loop_factory
 

@@ -79,8 +79,7 @@ class Bodies:
 
     def drop(self, transfer: OutgoingTransfer) -> None:
         """Give a transfer up, and what was to follow it; the peer is told unless it has not heard of it."""
-        self._outbox.drop_transfer(transfer)
-        if not self._outbox.take_back(transfer.id):
+        if self._outbox.drop_transfer(transfer):
             self._outbox.control.put(Cancel(transfer.id))
 
     def _release(self, envelope: Envelope) -> None:

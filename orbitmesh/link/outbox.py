@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final
 
 from orbitmesh.link.credit import LinkReceiveCredit, LinkSendCredit
@@ -57,6 +58,7 @@ class Outbox:
         "_farewell",
         "_framed",
         "_greeting",
+        "_later",
         "_next_id",
         "_small",
         "_small_bytes",
@@ -74,6 +76,7 @@ class Outbox:
         self._small_bytes = 0
         self._framed = 0
         self._bulk: deque[OutgoingTransfer] = deque()
+        self._later: deque[OutgoingTransfer] = deque()
         self._event_transfer: OutgoingTransfer | None = None
         self._farewell: Goodbye | None = None
 
@@ -133,24 +136,37 @@ class Outbox:
     def begin_transfer(self, envelope: Bodied) -> OutgoingTransfer:
         """Begin to send a large body: its size goes out now, its parts when the peer asks for them."""
         transfer = OutgoingTransfer(self._next_id(), envelope)
-        self._bulk.append(transfer)
-        self.put(transfer.opening())
+        self._later.append(transfer)
+        self._announce()
         return transfer
 
+    def _announce(self) -> None:
+        """Tell the peer of those whose turn it is."""
+        while self._later and len(self._bulk) < limits.TRANSFER_SLOTS:
+            transfer = self._later.popleft()
+            self._bulk.append(transfer)
+            self.put(transfer.opening())
+
     def transfer(self, id_: int) -> OutgoingTransfer | None:
-        """The transfer of this id that has not ended."""
+        """The transfer of this id that has been announced and has not ended."""
         return next((transfer for transfer in self._bulk if transfer.id == id_), None)
 
     def transfer_of(self, exchange: int) -> OutgoingTransfer | None:
         """The transfer that carries a body of this exchange, if one has not ended; never more than one."""
-        return next((transfer for transfer in self._bulk if transfer.exchange == exchange), None)
+        return next((transfer for transfer in chain(self._bulk, self._later) if transfer.exchange == exchange), None)
 
-    def drop_transfer(self, transfer: OutgoingTransfer) -> None:
-        """Forget a transfer and what was to follow it; an event among it counts as lost."""
-        self._bulk.remove(transfer)
+    def drop_transfer(self, transfer: OutgoingTransfer) -> bool:
+        """Forget a transfer and what was to follow it; an event counts as lost. Say whether the peer has heard of it."""
         if transfer is self._event_transfer:
             self._event_transfer = None
             self.events.lost(transfer.followers[0])  # type: ignore[arg-type]  # its body is an event's
+        if transfer in self._later:
+            self._later.remove(transfer)
+            return False
+        has_left = not self.take_back(transfer.id)
+        self._bulk.remove(transfer)
+        self._announce()
+        return has_left
 
     def take_back(self, id_: int) -> list[Envelope]:
         """Take out what has not left under this id."""
@@ -165,7 +181,7 @@ class Outbox:
 
     def unsent_calls(self) -> list[Call]:
         """CALLs that have not left, so that what is left of their time can be written anew."""
-        followers = [follower for transfer in self._bulk for follower in transfer.followers]
+        followers = [follower for transfer in chain(self._bulk, self._later) for follower in transfer.followers]
         return [envelope for envelope in (*self._small, *followers) if type(envelope) is Call]
 
     def waiting_errors(self) -> int:
@@ -254,8 +270,9 @@ class Outbox:
             if size > limits.WHOLE_BODY:
                 following = self.begin_transfer(envelope)  # type: ignore[arg-type]  # what has a size has a body
                 following.followers.extend(transfer.followers[index + 1 :])
-                return
+                break
             self.put(envelope, size)
+        self._announce()  # behind the envelope with which the peer lets go of this one
 
     def _take_control_alone(self) -> list[Frame] | None:
         if not self.control:

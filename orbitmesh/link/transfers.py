@@ -92,7 +92,7 @@ class IncomingTransfers:
             raise ProtocolError("a transfer was opened twice")
         if size > self._limit:
             raise too_large(size, self._limit)
-        if len(self._open) + len(self._waiting) + len(self._whole) >= limits.CALL_SLOTS + limits.STREAM_SLOTS:
+        if len(self._open) + len(self._waiting) + len(self._whole) >= 2 * limits.TRANSFER_SLOTS:
             raise ProtocolError("too many transfers at one time")
         self._waiting[id_] = size
         return self._admit()

@@ -23,7 +23,7 @@ from orbitmesh.runtime.access import Access, temporary_access
 from orbitmesh.runtime.calling import Command
 from orbitmesh.runtime.clock import LoopClock
 from orbitmesh.runtime.context import Context
-from orbitmesh.runtime.description import DESCRIBE, AgentDescription
+from orbitmesh.runtime.description import DESCRIBE, AgentDescription, read_description
 from orbitmesh.runtime.directory import SETTLE_SECONDS
 from orbitmesh.runtime.fanout import Outcome
 from orbitmesh.runtime.invoking import Invoker
@@ -236,10 +236,9 @@ class Mesh:
             OrbitMeshError: As in ``invoke``.
         """
         invoker = self._calls()
-        meant = invoker.meant(DESCRIBE, Kind.CALL, on=on, returns=AgentDescription, timeout=timeout)
+        meant = invoker.meant(DESCRIBE, Kind.CALL, on=on, timeout=timeout)
         connection = await invoker.node.finder.find(on, None, None, until=meant.deadline, wait=True)
-        description: AgentDescription = await calling.call(connection, meant, None)
-        return description
+        return read_description(await calling.call(connection, meant, None))
 
     # Calls
 

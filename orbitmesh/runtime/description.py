@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 
+from orbitmesh.core.errors import InvalidResult
 from orbitmesh.runtime.registry import RESERVED, Registration
 from orbitmesh.wire.envelopes import Kind
 
@@ -87,3 +88,15 @@ def describe_commands(registrations: Mapping[str, Registration]) -> Sequence[Com
         for name, registration in sorted(registrations.items())
         if not name.startswith(RESERVED)
     ]
+
+
+def read_description(plain: Any) -> AgentDescription:
+    """Read what a node told about itself.
+
+    Raises:
+        InvalidResult: It is something else.
+    """
+    try:
+        return convert(plain, AgentDescription)
+    except ValidationError as error:
+        raise InvalidResult(f"the node described itself in a way that cannot be read: {error}") from error

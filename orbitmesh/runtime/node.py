@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import to_builtins
+
 from orbitmesh.core.errors import ConfigError, OrbitMeshError
 from orbitmesh.core.ids import NodeId
 from orbitmesh.core.version import VERSION
@@ -429,10 +431,10 @@ class Node:
                 connection.link.heartbeat(heartbeat)
                 connection.queued()
 
-    async def _describe(self) -> AgentDescription:
-        """Tell what this node offers."""
+    async def _describe(self) -> dict[str, Any]:
+        """Tell what this node offers, in values that any serializer can write."""
         plan, credentials = self.plan, self.credentials
-        return AgentDescription(
+        description = AgentDescription(
             name=credentials.name,
             device=credentials.device,
             id=credentials.node_id,
@@ -445,6 +447,8 @@ class Node:
             addresses=list(self.endpoint.addresses),
             counters=self.counters(),
         )
+        plain: dict[str, Any] = to_builtins(description)
+        return plain
 
     # Faults
 

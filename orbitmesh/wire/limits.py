@@ -57,6 +57,10 @@ STREAM_BYTES: Final = 1024 * 1024
 TRANSFER_CHUNKS: Final = 4
 """Chunks of one transfer that may be unread at the other end."""
 
+TRANSFER_SLOTS: Final = 1024
+"""Transfers that a sender has under way at one time on a link; further ones wait. A receiver cuts at twice as many: the
+CANCEL of one may still be on its way when the next is announced."""
+
 ASSEMBLY_BYTES: Final = 256 * 1024 * 1024
 """What one peer's unfinished transfers may hold."""
 

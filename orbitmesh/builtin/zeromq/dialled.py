@@ -203,13 +203,13 @@ class DialledPipe:
                 except Again:
                     is_drained = True
                     break
-                count += 1
                 frames = rest_of(socket, frame) if frame.more else (frame.bytes,)
                 if not frames:
                     self._shared.counts["breaches"] += 1
                     reason = self._reason = f"it sent a message of more than {limits.MAX_FRAMES} frames"
                     is_drained = True
                     break
+                count += 1
                 received(self, frames)
                 # After a single message a look is cheaper than a receive that fails; after more it is not.
                 if count == 1 and not option(socket, EVENTS) & POLLIN:
@@ -219,7 +219,7 @@ class DialledPipe:
             if not socket.closed:  # else who was told has closed the pipe
                 raise
         finally:
-            if count:
+            if count and not self._is_closed:
                 self._shared.receiver.burst_ended()
         if self._is_closed:
             return False

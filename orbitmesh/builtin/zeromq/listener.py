@@ -164,7 +164,7 @@ class Listener:
         ending, silence_asked_at = list(self._ending), self._silence_asked_at
         self._has_sent = False
         is_drained = False
-        count = 0
+        count = kept = 0
         socket = self._socket
         seen = self._seen
         seen.clear()
@@ -183,6 +183,7 @@ class Listener:
                 if pipe is None:
                     pipe = self._look(routing_id, frame, frames)
                     if pipe is None:
+                        kept += 1
                         continue
                 received(pipe, frames)
                 # After a single message a look is cheaper than a receive that fails; after more it is not.
@@ -194,7 +195,7 @@ class Listener:
                 raise
         finally:
             self._read += count
-            if count and not socket.closed:
+            if count > kept and not socket.closed:
                 self._receiver.burst_ended()
         if ending:
             self._settle(ending, is_drained)

@@ -186,6 +186,14 @@ class Stranger:
                 return event
         pytest.fail(f"none of {events} within {seconds} s")
 
+    def leave(self, address: str, is_over: Callable[[], bool]) -> None:
+        """End the connection, blocking until that is over; the socket stays open, and so its other descriptors."""
+        self.socket.disconnect(address)
+        end = time.monotonic() + 10
+        while not is_over():
+            self.socket.get(zmq.EVENTS)  # libzmq needs this thread to end it
+            assert time.monotonic() < end
+
     async def until(self, *events: int) -> int:
         return await asyncio.to_thread(self.wait_for, *events)
 

@@ -70,12 +70,12 @@ async def test_replies_that_were_not_read_survive_the_other_sides_end(node: Open
 
 async def test_messages_that_were_not_read_survive_the_dialling_sides_end(node: Open, stranger: Strangers) -> None:
     server = await node()
+    address = server.endpoint.addresses[0]
     one = stranger(server)
     for number in range(99):
         one.send(number.to_bytes(1, "big"))
     one.wait_for(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-    one.socket.disconnect(server.endpoint.addresses[0])
-    block_until(lambda: connections_at(server.endpoint.addresses[0]) == {})
+    one.leave(address, lambda: not connections_at(address))
     assert not server.pipes, "the loop had no turn"
     await server.until(lambda: server.reasons)
     (pipe,) = server.pipes
@@ -265,12 +265,11 @@ async def test_a_routing_id_taken_over_from_a_lost_peer_is_another_connection(
 ) -> None:
     """Even when all of it comes in one burst, and even with the same key."""
     server = await node()
+    address = server.endpoint.addresses[0]
     first = stranger(server, identity=b"mine")
     first.send(b"first")
     first.wait_for(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-    first.socket.disconnect(server.endpoint.addresses[0])
-    address = server.endpoint.addresses[0]
-    block_until(lambda: connections_at(address) == {})
+    first.leave(address, lambda: not connections_at(address))
     keys = (first.public_key, first.socket.get(zmq.CURVE_SECRETKEY))
     if is_same_key:
         import zmq.utils.z85 as z85
@@ -303,8 +302,7 @@ async def test_a_descriptor_used_again_is_never_taken_for_the_connection_before(
     first.send(b"first")
     first.wait_for(zmq.EVENT_HANDSHAKE_SUCCEEDED)
     (descriptor,) = connections_at(address)
-    first.socket.disconnect(address)
-    block_until(lambda: connections_at(address) == {})
+    first.leave(address, lambda: not connections_at(address))
     second.socket.set(zmq.CURVE_SERVERKEY, server.public_key)
     second.socket.set(zmq.CURVE_PUBLICKEY, server.public_key)
     second.socket.set(zmq.CURVE_SECRETKEY, server.secret_key)
@@ -338,8 +336,7 @@ async def test_a_file_that_got_a_lost_connections_descriptor_is_left_alone(node:
     one.send(b"hello")
     await server.until(lambda: server.accepted)
     (descriptor,) = connections_at(address)
-    one.socket.disconnect(address)
-    block_until(lambda: connections_at(address) == {})
+    one.leave(address, lambda: not connections_at(address))
     left, right = socket.socketpair()
     with left, right:
         os.dup2(left.fileno(), descriptor)

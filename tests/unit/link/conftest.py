@@ -225,6 +225,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "STREAM_SLOTS": 4,
         "STREAM_ITEMS": 4,
         "STREAM_BYTES": 1024,
+        "TRANSFER_SLOTS": 5,
         "ASSEMBLY_BYTES": 4096,
     }
     for name, value in scaled.items():

@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -52,7 +54,9 @@ if TYPE_CHECKING:
 
 SIDES = st.sampled_from([0, 1])
 PICKS = st.integers(0, 1 << 16)
-EXAMPLES = int(os.environ.get("CONVERSATIONS", "60"))
+EXAMPLES: Final = int(os.environ.get("ORBITMESH_CONVERSATIONS", "40"))
+WALKS: Final = int(os.environ.get("ORBITMESH_WALKS", "16"))
+"""More of them, for a machine with time."""
 
 
 def body_of(number: int, size: int) -> bytes:
@@ -505,34 +509,92 @@ class Conversation(RuleBasedStateMachine):
         self.heard[index - 1] += 1
 
 
-@pytest.mark.parametrize("steps", [12, 60])
-@pytest.mark.usefixtures("small_limits")
-def test_two_honest_links_near_every_bound(make_pair: type[Pair], monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+# One class of each for hypothesis, which shrinks what it finds; walks of many steps find what takes long to come about.
+
+NEAR: Final = (0, 10, 63, 64, 200, 256, 257, 512, 600, 1500, 2048, 2049)
+NEAR_LIMITS: Final = (300, 2048)
+REAL: Final = (0, 10, 1000, 70_000, 300_000, 1_200_000, 3_000_000)
+REAL_LIMITS: Final = (400_000, limits.MAX_BODY)
+
+
+def conversation(make_pair: type[Pair], all_sizes: tuple[int, ...], all_limits: tuple[int, int]) -> type[Conversation]:
+    class Made(Conversation):
+        new_pair = make_pair
+        sizes = all_sizes
+        bodies = all_limits
+
+    return Made
+
+
+@pytest.fixture
+def near(make_pair: type[Pair], monkeypatch: pytest.MonkeyPatch, small_limits: None) -> type[Conversation]:
+    """Every bound is near, so that a handful of small bodies reaches it."""
     monkeypatch.setattr(outbox, "EVENTS", 6)
     monkeypatch.setattr(outbox, "EVENT_BYTES", 1024)
+    return conversation(make_pair, NEAR, NEAR_LIMITS)
 
-    class Small(Conversation):
-        new_pair = make_pair
-        sizes = (0, 10, 63, 64, 200, 256, 257, 512, 600, 1500, 2048, 2049)
-        bodies = (300, 2048)
 
+def explore(machine: type[Conversation], *, examples: int, steps: int) -> None:
     run_state_machine_as_test(
-        Small,
+        machine,
         settings=settings(
-            max_examples=EXAMPLES, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def walk(machine: Conversation, *, seed: str, steps: int) -> None:
+    """Many steps, the likely ones more often, with two moods: busy talkers, or a network that brings nothing."""
+    random = Random(seed)
+    machine.begin(small=random.choice([None, 0, 1]))
+    pick = partial(random.randrange, 1 << 16)
+    flag = partial(random.choice, [False, True])
+    moves: dict[Callable[[], None], float] = {
+        lambda: machine.call(
+            random.randrange(2), pick(), random.choice([1, 2, 3]), random.choice([inf] * 4 + [0.5, 5.0])
+        ): 8,
+        lambda: machine.answer(pick(), pick(), flag()): 8,
+        lambda: machine.produce(pick(), pick(), random.randint(1, 6), random.random() < 0.2, flag()): 14,
+        lambda: machine.consume(pick(), random.randint(1, 8), flag()): 8,
+        lambda: machine.cancel(pick()): 3,
+        lambda: machine.fail_stream(pick(), "raised"): 1,
+        lambda: machine.send_one_way(random.randrange(2), pick(), flag()): 4,
+        lambda: machine.publish(random.randrange(2), pick(), random.randint(1, 12)): 4,
+        lambda: machine.subscribe(random.randrange(2)): 1,
+        lambda: machine.say(
+            random.randrange(2), random.choice(["beat", "ping", "ping", "unsubscribe", "drain", "say"])
+        ): 5,
+        lambda: machine.pass_time(0.1): 1,
+    }
+    network: dict[Callable[[], None], float] = {
+        lambda: machine.flush(random.randrange(2), random.choice([1, 2, 1 << 30])): 3,
+        lambda: machine.deliver(random.randrange(2), random.choice([1, 3, 1 << 30]), flag()): 3,
+    }
+    speed = 1.0
+    for step in range(steps):
+        if step % 50 == 0:
+            speed = random.choice([0.2, 4.0, 8.0])
+        weights = [*moves.values(), *(speed * weight for weight in network.values())]
+        random.choices([*moves, *network], weights)[0]()
+        machine.nobody_is_accused()
+        machine.what_lies_unread_is_bounded()
+        machine.what_nobody_took_is_bounded()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("steps", [12, 60])
+def test_two_honest_links_near_every_bound(near: type[Conversation], steps: int) -> None:
+    explore(near, examples=EXAMPLES, steps=steps)
 
 
 def test_two_honest_links_with_the_bounds_that_hold(make_pair: type[Pair]) -> None:
-    class Large(Conversation):
-        new_pair = make_pair
-        sizes = (0, 10, 1000, 70_000, 300_000, 1_200_000, 3_000_000)
-        bodies = (400_000, limits.MAX_BODY)
+    explore(conversation(make_pair, REAL, REAL_LIMITS), examples=EXAMPLES // 3, steps=30)
 
-    run_state_machine_as_test(
-        Large,
-        settings=settings(
-            max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_a_long_conversation_near_every_bound(near: type[Conversation], seed: int) -> None:
+    walk(near(), seed=f"near {seed}", steps=600)
+
+
+def test_a_long_conversation_with_the_bounds_that_hold(make_pair: type[Pair]) -> None:
+    walk(conversation(make_pair, REAL, REAL_LIMITS)(), seed="real", steps=300)

@@ -316,9 +316,24 @@ def test_one_that_waits_may_be_given_up_too(side: Side, monkeypatch: pytest.Monk
     assert held(side) == 0
 
 
-def test_more_transfers_than_exchanges_are_a_breach(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CALL_SLOTS", 1)
-    monkeypatch.setattr(limits, "STREAM_SLOTS", 1)
+def test_so_many_transfers_are_under_way_and_the_rest_wait(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TRANSFER_SLOTS", 2)
+    for _ in range(3):
+        side.traffic.notify("work", bytes(LARGE))
+    cancelled = side.call(body=bytes(LARGE))
+    last = side.call(body=bytes(LARGE))
+    assert side.said() == [Chunk(1, 0, LARGE), Chunk(3, 0, LARGE)]
+    side.traffic.cancel(cancelled)
+    side.hear(Credit(1, 0, 0))
+    assert [(type(said), said.id) for said in side.said()] == [(Chunk, 1), (Notify, 0), (Chunk, 5)]
+    side.hear(to_wire(PayloadTooLarge("no"), 3), to_wire(PayloadTooLarge("no"), 5))
+    assert side.said() == [Chunk(last + 2, 0, LARGE)]
+
+
+def test_twice_as_many_transfers_are_taken_and_one_more_is_a_breach(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TRANSFER_SLOTS", 1)
     side.hear(Chunk(2, 0, 1), Chunk(4, 0, 1))
     assert not side.link.is_closed
     side.hear(Chunk(6, 0, 1))
