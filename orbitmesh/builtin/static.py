@@ -11,7 +11,7 @@ from orbitmesh.hookspecs import hookimpl
 from orbitmesh.spi.discovery import Announcer, Discovery, DiscoverySettings, Hint, Seed
 
 FORM: Final = "tcp://host:port?key=<64 hex digits>"
-"""How ``orbitmesh mesh address`` prints a node; the key may be left out where another discovery tells it."""
+"""How ``orbitmesh describe`` prints where a node is; the key may be left out where another discovery tells it."""
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -101,6 +101,6 @@ def orbitmesh_discoveries() -> list[Discovery]:
 
 def _malformed(text: str, fault: str) -> ConfigError:
     return ConfigError(
-        f"peer {text!r} cannot be used: {fault}. Write {FORM}, as `orbitmesh mesh address NAME` prints it "
+        f"peer {text!r} cannot be used: {fault}. Write {FORM}, as `orbitmesh describe NAME` prints it "
         "(setting peers, environment ORBITMESH_PEERS, several separated by commas)"
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import Final
 
 import click
 
 from orbitmesh.cli import statuses
 from orbitmesh.cli.text import one_line, printable
 from orbitmesh.core.errors import OrbitMeshError, RemoteError
+
+_COLOURS: Final = {"error": "red", "hint": "cyan"}
 
 
 class OutputFailed(Exception):
@@ -46,7 +50,7 @@ def _tell_one(error: BaseException) -> int:
             _say(str(error.code))
             return statuses.REMOTE_FAILED
         case click.exceptions.NoArgsIsHelpError():
-            _write(error.format_message())
+            tell_line(error.format_message())
             return statuses.USAGE
         case click.UsageError():
             _say(error.format_message(), hint=_usage_hint(error))
@@ -72,11 +76,11 @@ def _tell_ours(error: OrbitMeshError) -> int:
     row = statuses.status_of(error)
     if isinstance(error, RemoteError):
         if error.traceback:
-            _write(printable(error.traceback).rstrip())
+            tell_line(printable(error.traceback).rstrip())
         if error.data is not None:
             from orbitmesh.cli.documents import as_line
 
-            _write(f"data: {as_line(error.data)}")
+            tell_line(f"data: {as_line(error.data)}")
     _say(_text(error) or row.meaning, hint=row.hint)
     return row.number
 
@@ -94,15 +98,22 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def _say(text: str, *, hint: str = "") -> None:
-    _write(click.style("error:", fg="red", bold=True) + " " + one_line(text))
+    tell_line(one_line(text), kind="error")
     if hint:
-        _write(click.style("hint:", fg="cyan") + " " + one_line(hint))
+        tell_line(one_line(hint), kind="hint")
 
 
-def _write(text: str) -> None:
-    """Write a line on stderr; where that is closed there is nobody to tell."""
+def tell_line(text: str, *, kind: str = "") -> None:
+    """Write a line on stderr; where that is closed there is nobody to tell.
+
+    Args:
+        text: The line.
+        kind: ``error`` or ``hint``, to be put before it.
+    """
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    head = click.style(f"{kind}:", fg=_COLOURS[kind], bold=True) + " " if kind else ""
     if sys.stderr is not None:
         try:
-            click.echo(text, err=True)
+            click.echo(head + text, err=True, color=False if is_plain else None)
         except OSError:
             return  # the status still says it

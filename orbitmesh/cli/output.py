@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from orbitmesh.cli.documents import as_line, as_text
-from orbitmesh.cli.failures import OutputFailed
+from orbitmesh.cli.failures import OutputFailed, tell_line
 from orbitmesh.cli.text import one_line, printable
 
 
@@ -20,14 +20,14 @@ def is_terminal() -> bool:
 
 
 def write(text: str) -> None:
-    """Write a line of text; styles are dropped where nobody looks.
+    """Write a line of text, as it is.
 
     Raises:
         BrokenPipeError: Nobody reads any more.
         OutputFailed: It cannot be written.
     """
     try:
-        click.echo(text, color=False if "NO_COLOR" in os.environ else None)
+        click.echo(text, color=True)  # that is: take nothing out of it
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -66,9 +66,9 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def notice(text: str, *, hint: str = "") -> None:
     """Tell on stderr what is no result and no error."""
-    click.echo(one_line(text), err=True)
+    tell_line(one_line(text))
     if hint:
-        click.echo(click.style("hint:", fg="cyan") + " " + one_line(hint), err=True)
+        tell_line(one_line(hint), kind="hint")
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -26,6 +26,11 @@ def is_node_id(text: str) -> bool:
     return _NODE_ID.fullmatch(text) is not None
 
 
+def is_name(text: str) -> bool:
+    """Whether the text is fit for the name of a node, device, group or tag."""
+    return _NAME.fullmatch(text) is not None
+
+
 def checked_name(name: str, *, what: str = "name") -> str:
     """Return the name of a node, device, group or tag, or say what is wrong with it.
 

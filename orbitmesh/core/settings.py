@@ -14,7 +14,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         home: Folder of state and keys; empty takes the platform's folder for user data.
-        name: Name of the node; empty for none given.
+        name: Name of the agent; empty for none given.
         secret: Shared secret of the mesh; empty for certificates of the home's own mesh.
         peers: Addresses of nodes to try, ``tcp://host:port?key=…``.
         bind: Addresses to listen on, ``tcp://address:port``.

@@ -158,7 +158,7 @@ class _Loader:
                     if owner is not None:
                         raise _Broken(
                             f"it offers {noun} {name!r}, as {owner} does already; "
-                            f"`orbitmesh plugins disable {owner.name}` lets this one have it"
+                            f"put {owner.name!r} into the setting plugins_disabled to let this one have it"
                         )
                     claimed[noun, name] = plugin
         self._taken |= claimed

@@ -140,7 +140,7 @@ def _state(plugin: Plugin) -> str:
 
 def _mend(plugin: Plugin) -> str:
     if plugin.state == DISABLED:
-        return f"`orbitmesh plugins enable {plugin.name}` brings it back (setting plugins_disabled)"
+        return f"take {plugin.name!r} out of the setting plugins_disabled (ORBITMESH_PLUGINS_DISABLED) to bring it back"
     assert plugin.state == BROKEN
     if plugin.origin == "built-in":
         return "`pip install --force-reinstall orbitmesh` may mend it"

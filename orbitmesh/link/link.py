@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from orbitmesh.core.errors import NotTrusted, OrbitMeshError, PayloadTooLarge, PeerLost, ProtocolError
 from orbitmesh.link import handshake
@@ -22,6 +22,7 @@ from orbitmesh.wire.envelopes import (
     Credit,
     Drain,
     Envelope,
+    Error,
     Goodbye,
     Heartbeat,
     Hello,
@@ -42,7 +43,7 @@ GOODBYE_SECONDS: Final = 2.0
 BUSY_LIMIT: Final = 300.0
 """Default of the setting ``busy_limit``: how long a silent node behind a living transport is kept."""
 
-_STATING: Final = frozenset({Info, Subscribe, Unsubscribe, Revoked, Peers, Reply, Goodbye}) | CONTROL
+_STATING: Final = frozenset({Info, Subscribe, Unsubscribe, Revoked, Peers, Reply, Error, Goodbye}) | CONTROL
 """What may come between WELCOME and INFO(complete)."""
 
 
@@ -180,6 +181,11 @@ class Link:
     def is_flushed(self) -> bool:
         """Whether nothing waits to leave."""
         return self._outbox.is_empty
+
+    @property
+    def has_events(self) -> bool:
+        """Whether events wait for the peer to read: they leave after all else that was said until now."""
+        return self._outbox.has_events
 
     @property
     def events_dropped(self) -> int:
@@ -334,6 +340,8 @@ class Link:
                 return self._state_since + GOODBYE_SECONDS
             case LinkState.CLOSED:
                 return inf
+            case _:
+                assert_never(self.state)
 
     def _fall_silent(self, now: float) -> None:
         was = self.state

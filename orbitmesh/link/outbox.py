@@ -37,10 +37,9 @@ EVENT_BYTES: Final = 8 * 1024 * 1024
 _OVERHEAD: Final = 48
 """Bytes an envelope takes beside its body, roughly: a batch's bound leaves room for 256 of the longest names."""
 
-_WORDY: Final[frozenset[type[Any]]] = frozenset({Error, Info, Peers, Revoked, Goodbye})
-"""Envelopes that may be long without a body."""
-
 _HEADED: Final[frozenset[type[Any]]] = frozenset({Call, Notify, Raw})
+_WORDY: Final[frozenset[type[Any]]] = _HEADED | {Error, Info, Peers, Revoked, Goodbye}
+"""Envelopes that may be long without a body, by their headers, texts or lists."""
 
 
 class Outbox:
@@ -101,6 +100,11 @@ class Outbox:
         return bool(self._bulk)
 
     @property
+    def has_events(self) -> bool:
+        """Whether events wait for credit, or for a large one before them."""
+        return bool(self.events) or self._event_transfer is not None
+
+    @property
     def has_farewell(self) -> bool:
         """Whether the last word waits for what was to leave before it."""
         return self._farewell is not None
@@ -112,11 +116,10 @@ class Outbox:
     def put(self, envelope: Envelope, size: int = 0) -> None:
         """Append an envelope whose body has this many bytes, in order."""
         self._small.append(envelope)
-        self._small_bytes += _OVERHEAD + _words(envelope)
         if size >= limits.INLINE_BODY:
             self._framed += 1
-        else:
-            self._small_bytes += size
+            size = 0
+        self._small_bytes += size + (_weight(envelope) if type(envelope) in _WORDY else _OVERHEAD)
 
     def put_greeting(self, greeting: Hello | Welcome) -> None:
         """The first word; it leaves in a message of its own."""
@@ -156,7 +159,7 @@ class Outbox:
         return next((transfer for transfer in chain(self._bulk, self._later) if transfer.exchange == exchange), None)
 
     def drop_transfer(self, transfer: OutgoingTransfer) -> bool:
-        """Forget a transfer and what was to follow it; an event counts as lost. Say whether the peer has heard of it."""
+        """Forget a transfer and what was to follow it; an event counts as lost. Say whether the peer knows of it."""
         if transfer is self._event_transfer:
             self._event_transfer = None
             self.events.lost(transfer.followers[0])  # type: ignore[arg-type]  # its body is an event's
@@ -176,7 +179,7 @@ class Outbox:
             for envelope in taken:
                 size = _size(envelope)
                 self._framed -= size >= limits.INLINE_BODY
-                self._small_bytes -= _OVERHEAD + _words(envelope) + (size if size < limits.INLINE_BODY else 0)
+                self._small_bytes -= _weight(envelope) + (size if size < limits.INLINE_BODY else 0)
         return taken
 
     def unsent_calls(self) -> list[Call]:
@@ -228,7 +231,7 @@ class Outbox:
         for envelope in self._small:
             size = _size(envelope)
             is_framed = size >= limits.INLINE_BODY
-            inline = _OVERHEAD + _words(envelope) + (0 if is_framed else size)
+            inline = _weight(envelope) + (0 if is_framed else size)
             if (
                 count == room
                 or (count and taken + inline > limits.MAX_BATCH_BYTES)
@@ -320,14 +323,15 @@ def _size(envelope: Envelope) -> int:
     return 0 if isinstance(body, int) else len(body)
 
 
-def _words(envelope: Envelope) -> int:
-    """Bytes of what may be long beside the body; most envelopes have nothing of the kind."""
+def _weight(envelope: Envelope) -> int:
+    """Bytes that it takes beside its body, roughly; only what may be long is looked at."""
     kind = type(envelope)
     if kind in _HEADED:
         headers, origin = envelope.headers, getattr(envelope, "origin", None)  # type: ignore[union-attr]  # as _HEADED
-        if headers is None and origin is None:
-            return 0
-        return len(encode([Notify(0, "", b"", headers=headers, origin=origin)]))
-    if kind is Error:
-        return len((envelope.message + envelope.traceback).encode())  # type: ignore[union-attr]  # as its kind says
-    return len(encode([envelope])) if kind in _WORDY else 0
+        if headers is not None or origin is not None:
+            return _OVERHEAD + len(encode([Notify(0, "", b"", headers=headers, origin=origin)]))
+    elif kind is Error:
+        return _OVERHEAD + len((envelope.message + envelope.traceback).encode())  # type: ignore[union-attr]  # it is one
+    elif kind in _WORDY:
+        return _OVERHEAD + len(encode([envelope]))
+    return _OVERHEAD

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from math import ceil, inf
 from typing import Any
 
-from orbitmesh.core.errors import DeadlineExceeded, Overloaded
+from orbitmesh.core.errors import DeadlineExceeded, OrbitMeshError, Overloaded
 from orbitmesh.link.arrivals import Arrivals
 from orbitmesh.link.bodies import Bodies
 from orbitmesh.link.endings import Endings
+from orbitmesh.link.errors import to_wire
 from orbitmesh.link.exchanges import Exchanges, Ids
 from orbitmesh.link.outbox import Outbox
 from orbitmesh.link.outputs import Expired, Granted, Output
@@ -199,6 +200,14 @@ class Traffic:
     def confirm(self, id_: int) -> None:
         """Confirm a subscription."""
         self._outbox.put(Reply(id_))
+
+    def deny(self, id_: int, error: OrbitMeshError) -> None:
+        """Refuse a subscription.
+
+        Raises:
+            ProtocolError: So many refusals wait that the peer must be asking without reading.
+        """
+        self._bodies.refuse(to_wire(error, id_))
 
     def may_send_item(self, id_: int) -> bool:
         """Whether stream and link have credit; if not, ``Granted`` or ``Writable`` says when to look again."""

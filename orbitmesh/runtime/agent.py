@@ -13,6 +13,7 @@ from orbitmesh.core.durations import Duration, seconds
 from orbitmesh.core.errors import ConfigError
 from orbitmesh.core.ids import checked_command, checked_name
 from orbitmesh.core.settings import Settings
+from orbitmesh.membership.members import MAX_OFFERS
 from orbitmesh.membership.topics import checked_pattern
 from orbitmesh.runtime.client import Mesh
 from orbitmesh.runtime.labels import checked_labels
@@ -102,6 +103,15 @@ class Agent:
     def name(self) -> str | None:
         """Name of the running node; before that the given one."""
         return self._node.claim.name if self._node is not None and hasattr(self._node, "claim") else self._name
+
+    @property
+    def log(self) -> str:
+        """What its setting ``log`` says, for whoever sets up logging; empty where nothing does.
+
+        Raises:
+            ConfigError: A setting is malformed.
+        """
+        return read_settings(self._arguments, is_quiet=True).log
 
     @property
     def mesh(self) -> Mesh:
@@ -272,12 +282,18 @@ class Agent:
     def run(self) -> None:
         """Serve in a loop of its own until SIGINT or SIGTERM comes; blocks. For scripts: call it under ``__main__``.
 
-        Raises:
-            ConfigError: A loop runs here already: use ``await agent.serve()``.
-        """
-        from orbitmesh.runtime.running import run_agents
+        The first signal lets what runs end, a second one ends the process at once.
 
-        run_agents([self])
+        Raises:
+            ConfigError: A loop runs here already, or this is not the main thread: use ``await agent.serve()``.
+            SystemExit: SIGINT came, and everything has been stopped; with 130, as shells show it.
+        """
+        from orbitmesh.runtime.running import INTERRUPTED, run_agents
+
+        try:
+            run_agents([self])
+        except KeyboardInterrupt:  # whoever pressed Ctrl-C knows: a traceback would tell nothing
+            raise SystemExit(INTERRUPTED) from None
 
     async def __aenter__(self) -> Self:
         """Come up."""
@@ -308,6 +324,8 @@ class Agent:
         command = registration.spec.name
         if command in self._registrations or command in self._labels.capabilities:
             raise ConfigError(f"command {command!r} is offered already: give one of the two another name")
+        if len(self._registrations) + len(self._labels.capabilities) >= MAX_OFFERS:
+            raise ConfigError(f"{MAX_OFFERS} commands and capabilities are all that others take from one agent")
         self._registrations[command] = registration
 
     def _check_open(self) -> None:

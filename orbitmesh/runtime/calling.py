@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from orbitmesh.core.errors import ConfigError, InvalidResult
+from orbitmesh.core.errors import ConfigError, DeadlineExceeded, InvalidResult
 from orbitmesh.core.ids import checked_command
 from orbitmesh.membership.targets import On
 from orbitmesh.runtime.connection import Connection
@@ -72,6 +72,8 @@ def checked_headers(headers: Mapping[str, str] | None) -> Headers | None:
     """
     if not headers:
         return None
+    if not isinstance(headers, Mapping):
+        raise ConfigError(f"headers={headers!r} cannot be used: write a mapping of names to texts")
     if len(headers) > limits.MAX_HEADERS:
         raise ConfigError(f"{len(headers)} headers: at most {limits.MAX_HEADERS} travel with a call")
     for name, value in headers.items():
@@ -124,7 +126,7 @@ async def call(connection: Connection, meant: Meant, params: Any) -> Any:
     assert not isinstance(body, int)  # whole by now
     try:
         return payload.decode_answer(body, meant.returns)
-    except ValueError as error:
+    except Exception as error:  # a dataclass' own __post_init__ may raise anything
         raise InvalidResult(f"the result of {meant.name!r} does not fit: {fault_of(error).under('')}") from error
 
 
@@ -152,9 +154,14 @@ async def notify(connection: Connection, meant: Meant, params: Any) -> None:
 
     Raises:
         PeerLost: The link ended while waiting.
+        DeadlineExceeded: There was no room in time; nothing was sent.
     """
     if connection.link.is_short:
-        await connection.until_writable()
+        try:
+            async with asyncio.timeout_at(meant.deadline):
+                await connection.until_writable()
+        except TimeoutError:
+            raise DeadlineExceeded(f"{meant.name!r} was not sent: {connection.peer.name} reads too slowly") from None
     put_notify(connection, meant.name, params, headers=meant.headers, origin=meant.origin)
 
 

@@ -20,8 +20,9 @@ from orbitmesh.membership.info import AgentInfo
 from orbitmesh.membership.targets import On, Target, matching
 from orbitmesh.runtime import calling, fanout
 from orbitmesh.runtime.access import Access, temporary_access
-from orbitmesh.runtime.calling import Command
+from orbitmesh.runtime.calling import Command, Meant
 from orbitmesh.runtime.clock import LoopClock
+from orbitmesh.runtime.connection import Connection
 from orbitmesh.runtime.context import Context
 from orbitmesh.runtime.description import DESCRIBE, AgentDescription, read_description
 from orbitmesh.runtime.directory import SETTLE_SECONDS
@@ -31,8 +32,8 @@ from orbitmesh.runtime.middleware import Around, checked_middleware, compile_cha
 from orbitmesh.runtime.node import RUNNING, Node
 from orbitmesh.runtime.plan import Plan
 from orbitmesh.runtime.settings import checked_arguments, read_settings
-from orbitmesh.runtime.streams import Stream
-from orbitmesh.runtime.subscriptions import Subscription
+from orbitmesh.runtime.streams import RemoteItems, Stream
+from orbitmesh.runtime.subscriptions import Inbox, Subscription
 from orbitmesh.spi.middleware import MiddlewareFunction
 from orbitmesh.wire.envelopes import Kind
 
@@ -74,6 +75,7 @@ class Mesh:
         self._is_temporary = False
         self._access: Access | None = None
         self._invoker: Invoker | None = None
+        self._is_starting = False
 
     @classmethod
     def temporary(cls, name: str | None = None, **settings: Any) -> Self:
@@ -131,8 +133,15 @@ class Mesh:
             ConfigError: It is started already, or something is set up wrongly.
             PluginError: A plugin that was asked for is missing or broken.
         """
-        if self._invoker is not None:
+        if self._invoker is not None or self._is_starting:
             raise ConfigError("this client is started already")
+        self._is_starting = True
+        try:
+            await self._start()
+        finally:
+            self._is_starting = False
+
+    async def _start(self) -> None:
         self._settings = await asyncio.to_thread(read_settings, self._arguments)
         if self._is_temporary and self._access is None:
             self._access = await temporary_access(LoopClock(asyncio.get_running_loop()))
@@ -144,10 +153,13 @@ class Mesh:
 
     async def stop(self, grace: Duration = 10.0) -> None:
         """Leave the mesh: what waits to be sent leaves first, for at most ``grace`` seconds. Harmless when stopped."""
-        invoker = self._invoker
+        invoker, limit = self._invoker, seconds(grace, what="grace")
         if invoker is not None:
-            await invoker.node.stop(seconds(grace, what="grace"))
-            self._invoker = None
+            try:
+                await invoker.node.stop(limit)
+            finally:
+                if self._invoker is invoker:
+                    self._invoker = None
 
     async def __aenter__(self) -> Self:
         """Join the mesh."""
@@ -447,9 +459,13 @@ class Mesh:
         )
         until = min(meant.deadline, invoker.deadline(None))
 
-        async def begin() -> AsyncIterator[Any]:
-            opened = invoker.run(calling.open_stream, Kind.STREAM, meant, params, shown="stream", until=until)
-            return await items_of(await opened, meant.name)
+        async def begin(opened: list[RemoteItems]) -> AsyncIterator[Any]:
+            async def put(connection: Connection, meant: Meant, params: Any) -> RemoteItems:
+                opened.append(await calling.open_stream(connection, meant, params))
+                return opened[-1]
+
+            result = await invoker.run(put, Kind.STREAM, meant, params, shown="stream", until=until)
+            return await items_of(result, meant.name)
 
         return Stream(meant.name, begin)
 
@@ -564,11 +580,12 @@ class Mesh:
         node = invoker.node
         checked_pattern(pattern)
 
-        async def enter(subscription: Subscription[Any]) -> None:
-            await invoker.settle()
-            confirmations = node.events.listen(pattern, subscription)
+        async def enter(inbox: Inbox) -> None:
+            until = invoker.deadline(None)
+            await invoker.settle(until=until)
+            confirmations = node.events.listen(pattern, inbox)
             if confirmations:
-                await asyncio.wait(confirmations, timeout=self._settings.timeout)
+                await asyncio.wait(confirmations, timeout=max(0.0, until - node.loop.time()))
 
         return Subscription(pattern, type_=returns, enter=enter, leave=node.events.unlisten)
 

@@ -73,6 +73,8 @@ class Connection:
         caller: The peer as handlers see it, once greeted.
         may_call: Whether the peer may run commands that ask for no role.
         known_serializers: How many serializers both ends know; ids of requests are below it.
+        connected_at: When it began to carry work, on the loop's clock; infinite for not yet.
+        refusal: Why the peer may not be linked, which it was told: nothing that it says counts any more; else None.
         has_peer_drained: Whether the peer has said that this link ends in favour of another.
         in_flight_told: How much of this side's work was under way when the peer last told its load.
     """
@@ -92,6 +94,8 @@ class Connection:
         self.caller: Caller | None = None
         self.may_call = False
         self.known_serializers = 0
+        self.connected_at = inf
+        self.refusal: OrbitMeshError | None = None
         self.has_peer_drained = False
         self.in_flight_told = 0
         self.is_closed = False
@@ -141,9 +145,9 @@ class Connection:
 
     def lost(self, reason: str) -> None:
         """The pipe is gone."""
-        self._stop_linger()
         self.link.cut(reason)
         self.pump()
+        self._stop_linger()
 
     # To the transport
 
@@ -230,6 +234,8 @@ class Connection:
 
     def _act(self, output: Output) -> None:
         owner = self._owner
+        if self.refusal is not None and type(output) is not Closed:
+            return
         match output:
             case Error():
                 self._finish(output.id, output)
@@ -338,7 +344,7 @@ class Connection:
         self._owner.closed(self, closed)
         self.flush()
         # Last words need a moment on their way; an accepted connection can only be cut.
-        self._linger = self.loop.call_later(_LINGER if not closed.is_breach else _BREACH_LINGER, self.pipe.close)
+        self._linger = self.loop.call_later(_LINGER if not closed.is_breach else _BREACH_LINGER, self._cut)
 
     def abort(self, reason: str) -> None:
         """Cut the connection now; what waited on it ends with the reason."""
@@ -347,7 +353,12 @@ class Connection:
             self.link.cut(reason)
             self.pump()
             self._stop_linger()
+        self._cut()
+
+    def _cut(self) -> None:
+        """Cut the pipe; the transport tells nobody of an end that this side made."""
         self.pipe.close()
+        self._owner.cut(self)
 
     def _stop_linger(self) -> None:
         if self._linger is not None:

@@ -22,12 +22,13 @@ class Peer:
     Wire: docs/protocol.md#one-link-per-pair
     """
 
-    __slots__ = ("_is_decider", "current", "links")
+    __slots__ = ("_is_decider", "_proven", "current", "links")
 
     def __init__(self, *, is_decider: bool) -> None:
         self.links: list[Connection] = []
         self.current: Connection | None = None
         self._is_decider = is_decider
+        self._proven: Connection | None = None  # its PING was answered
 
     def add(self, connection: Connection) -> list[tuple[Connection, str]]:
         """A connection was greeted.
@@ -56,12 +57,22 @@ class Peer:
 
     def answered(self, connection: Connection) -> None:
         """A PING was answered: what is proven to work both ways may take over."""
+        self._proven = connection
+        self.settle()
+
+    def settle(self) -> bool:
+        """Say DRAIN on the one of two that crossed that shall not stay, once nothing hinders; True if that was done.
+
+        Events that wait there for the peer to read would come after the DRAIN, and after newer ones on the other: as
+        long as there are some, it goes on carrying them.
+        """
         crossed = self._crossed()
-        if crossed is None or crossed[0] is not connection:
-            return
+        if crossed is None or crossed[0] is not self._proven or crossed[1].link.has_events:
+            return False
         crossed[1].link.drain_off()
         crossed[1].queued()
         self._choose()
+        return True
 
     def drained(self) -> None:
         """A connection was drained: another one carries new work."""
@@ -72,12 +83,32 @@ class Peer:
         if connection not in self.links:
             return False
         self.links.remove(connection)
+        if self._proven is connection:
+            self._proven = None
         self._choose()
         return True
 
+    def is_ahead(self, connection: Connection) -> bool:
+        """Whether events on this connection may be newer than some that are still to come on another.
+
+        The one that the lower node id dialled stays, so its peer may have moved there, or will. What came before that
+        is complete when the peer has said DRAIN on the other.
+        """
+        if connection.pipe.is_dialled is not self._is_decider:
+            return False
+        return any(
+            other.pipe.is_dialled is not self._is_decider
+            and not other.has_peer_drained
+            and other.link.state in (LinkState.CONNECTED, LinkState.BUSY, LinkState.LEAVING)
+            for other in self.links
+        )
+
     def spent(self) -> Iterator[Connection]:
-        """Drained connections on which nothing is under way any more; the decider takes leave on them."""
-        if self._is_decider:
+        """Drained connections on which nothing is under way any more; the decider takes leave on them.
+
+        None while no other carries on: better a link that is being drained than none.
+        """
+        if self._is_decider and self.current is not None and _carries(self.current):
             for connection in self.links:
                 if connection.link.is_draining and connection.has_peer_drained and connection.is_idle:
                     yield connection

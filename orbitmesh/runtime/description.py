@@ -55,6 +55,7 @@ class AgentDescription(Struct, frozen=True, kw_only=True):
         commands: Its commands, by name.
         metrics: Newest values.
         addresses: Where it listens.
+        key: X25519 public key of its links, 64 hex digits; with an address it makes a line for ``peers``.
         counters: What it has counted since it started.
     """
 
@@ -68,6 +69,7 @@ class AgentDescription(Struct, frozen=True, kw_only=True):
     commands: list[CommandDescription] = []
     metrics: dict[str, float] = {}
     addresses: list[str] = []
+    key: str = ""
     counters: dict[str, int] = {}
 
 

@@ -18,6 +18,9 @@ STAGGER_SECONDS: Final = 0.15
 SIDE_BY_SIDE: Final = 64
 """Peers that are dialled at one time; further ones wait for their turn."""
 
+MAX_ADDRESSES: Final = 32
+"""Addresses of one peer that are tried, the first ones: it states them itself, and must not let others scan a net."""
+
 
 class Attempt:
     """One effort to reach one node by any of its addresses.
@@ -36,8 +39,8 @@ class Attempt:
     def __init__(self, node_id: NodeId | None, key: bytes, addresses: Sequence[str]) -> None:
         self.node_id = node_id
         self.key = key
-        self.all_addresses = tuple(addresses)
-        self.addresses = deque(addresses)
+        self.all_addresses = tuple(addresses[:MAX_ADDRESSES])
+        self.addresses = deque(self.all_addresses)
         self.pipes: dict[Pipe, str] = {}
         self.winner: Pipe | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -73,7 +76,7 @@ class Dialler:
     """All dials of one node.
 
     Attributes:
-        counts: ``dials``, ``failed_dials`` by address, ``failed_attempts`` by peer.
+        counts: ``dials``, ``failed_dials`` and ``addresses_left_out`` by address, ``failed_attempts`` by peer.
     """
 
     def __init__(
@@ -120,6 +123,8 @@ class Dialler:
         attempt = Attempt(node_id, key, addresses)
         if self._is_closed or attempt.name in self._attempts:
             return
+        if len(addresses) > MAX_ADDRESSES:
+            self.counts["addresses_left_out"] += len(addresses) - MAX_ADDRESSES
         self._attempts[attempt.name] = attempt
         if len(self._attempts) - len(self._waiting) > SIDE_BY_SIDE:
             self._waiting.append(attempt)
@@ -184,8 +189,8 @@ class Dialler:
             patience.timer = self._loop.call_at(patience.until, ready)
         return False
 
-    def reached(self, node_id: NodeId) -> None:
-        """A link holds, or something new was told: the next failure begins with the shortest wait."""
+    def forgive(self, node_id: NodeId) -> None:
+        """A link has held, or something new was told, or nothing is known any more: begin again with no wait."""
         patience = self._patience.pop(node_id, None)
         if patience is not None and patience.timer is not None:
             patience.timer.cancel()

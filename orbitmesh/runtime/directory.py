@@ -6,17 +6,20 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Final, assert_never
 
 from orbitmesh.core.clock import Clock
 from orbitmesh.core.errors import NotTrusted
-from orbitmesh.core.ids import NodeId
+from orbitmesh.core.ids import Boot, NodeId
 from orbitmesh.membership.info import AgentState
 from orbitmesh.membership.member import Member
 from orbitmesh.membership.members import Members
 from orbitmesh.membership.outputs import Added, Changed, Forgotten, Updated
 from orbitmesh.runtime.connection import Connection
+from orbitmesh.runtime.logs import shown
 from orbitmesh.security.device import Device
 from orbitmesh.spi.discovery import Hint, Seed, Sighting, Vanished
 
@@ -32,6 +35,23 @@ _ANNOUNCED: Final = frozenset({AgentState.CONNECTED, AgentState.LOST, AgentState
 """States whose beginning is worth a line for whoever runs the node."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The newest that was announced of a node, sealed by it: what is older was kept and is played again."""
+
+    boot: Boot
+    time: datetime
+    key: bytes
+    addresses: tuple[str, ...]
+
+    def is_newer_than(self, before: _Told) -> bool:
+        return (self.boot, self.time) > (before.boot, before.time)
+
+    def is_news_after(self, before: _Told) -> bool:
+        is_repeat = (self.boot, self.key, self.addresses) == (before.boot, before.key, before.addresses)
+        return self.is_newer_than(before) and not is_repeat
+
+
 class Directory:
     """The members of the mesh as this node knows them.
 
@@ -39,6 +59,7 @@ class Directory:
         members: The table.
         counts: Hints that were refused, by name.
         picks: Connections that were picked for names, until anything changes.
+        is_closed: Whether nothing will change any more, as the node stops.
     """
 
     def __init__(
@@ -48,8 +69,9 @@ class Directory:
         own_id: NodeId,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
-        sighted: Callable[[Member], None],
+        sighted: Callable[[Member, bool], None],
         seeded: Callable[[Seed], None],
+        forgot: Callable[[NodeId], None],
     ) -> None:
         """Make an empty directory.
 
@@ -58,8 +80,9 @@ class Directory:
             own_id: This node, which is no peer of its own.
             clock: Where time comes from.
             loop: The node's loop.
-            sighted: Told of every member that was announced: it may have to be dialled.
+            sighted: Told of every member that was announced, and whether that was news: it may have to be dialled.
             seeded: Told of every address that somebody configured.
+            forgot: Told of every member that is not remembered any more.
         """
         self.members = Members(wall=self._wall)
         self.counts: Counter[str] = Counter()
@@ -70,7 +93,10 @@ class Directory:
         self._loop = loop
         self._sighted = sighted
         self._seeded = seeded
-        self._waiters: list[asyncio.Future[None]] = []
+        self._forgot = forgot
+        self.is_closed = False
+        self._newest: dict[NodeId, _Told] = {}
+        self._waiters: dict[asyncio.Future[None], None] = {}
         self._news_at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -99,7 +125,13 @@ class Directory:
             return
         if announced.node_id == self._own_id:
             return
-        self._news_at = now
+        told = _Told(announced.boot, announced.time, announced.key, announced.addresses)
+        before = self._newest.get(announced.node_id)
+        is_news = before is None or told.is_news_after(before)
+        if before is None or told.is_newer_than(before):
+            self._newest[announced.node_id] = told
+        if is_news:
+            self._news_at = now
         member = self.members.sighted(
             sighting.source,
             sighting.place,
@@ -111,7 +143,7 @@ class Directory:
             addresses=announced.addresses,
             now=now,
         )
-        self._sighted(member)
+        self._sighted(member, is_news)
 
     def pump(self) -> None:
         """Tell what happened to the members: to whoever waits, and to the log. Call it after each change."""
@@ -120,8 +152,11 @@ class Directory:
             match output:
                 case Changed():
                     self._log(output)
-                case Added() | Updated() | Forgotten():
+                case Added() | Updated():
                     pass  # they wake those who wait, below
+                case Forgotten():
+                    self._newest.pop(output.node_id, None)
+                    self._forgot(output.node_id)
                 case _:
                     assert_never(output)
         if outputs:
@@ -132,13 +167,14 @@ class Directory:
     def wake(self) -> None:
         """Something has changed: let everybody who waits look again."""
         self.picks.clear()
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     def close(self) -> None:
-        """Stop the timer, and let go of everybody who waits."""
+        """Stop the timer, and let go of everybody who waits; from now on nothing changes."""
+        self.is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -147,20 +183,22 @@ class Directory:
     # Who waits
 
     async def changed(self, until: float) -> bool:
-        """Wait for something to change; False: the time ``until`` came first, on the loop's clock."""
+        """Wait for something to change; False: the time ``until`` came first, on the loop's clock, or the end."""
         left = until - self._loop.time()
-        if left <= 0:
+        if left <= 0 or self.is_closed:
             return False
         waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        timer = self._loop.call_at(until, _expire, waiter) if left < float("inf") else None
+        self._waiters[waiter] = None
+        timer = self._loop.call_at(until, _expire, waiter) if left < inf else None
         try:
-            return await waiter is None
+            await waiter
         except TimeoutError:
             return False
         finally:
+            self._waiters.pop(waiter, None)
             if timer is not None:
                 timer.cancel()
+        return not self.is_closed
 
     async def quiet(self, *, limit: float, is_busy: Callable[[], bool]) -> None:
         """Wait until nothing was heard for ``QUIET_SECONDS`` and nobody is being dialled, for ``limit`` at most.
@@ -170,7 +208,7 @@ class Directory:
             is_busy: Whether dials are under way.
         """
         end = self._loop.time() + limit
-        while (now := self._loop.time()) < end:
+        while (now := self._loop.time()) < end and not self.is_closed:
             calm_at = self._news_at + QUIET_SECONDS
             if now >= calm_at and not is_busy():
                 return
@@ -183,6 +221,8 @@ class Directory:
         return self._clock.now() - timedelta(seconds=self._clock.monotonic() - moment)
 
     def _arm(self) -> None:
+        if self.is_closed:
+            return
         deadline = self.members.deadline
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline:
@@ -207,7 +247,7 @@ class Directory:
             "%s is %s%s",
             member.full_name,
             change.after,
-            f": {member.reason}" if change.after is AgentState.REJECTED else "",
+            f": {shown(member.reason)}" if change.after is AgentState.REJECTED else "",
             extra={"event": "peer-state", "peer": member.full_name, "state": str(change.after)},
         )
 

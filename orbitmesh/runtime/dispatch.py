@@ -15,13 +15,14 @@ from orbitmesh.core.errors import (
     ProtocolError,
     UnknownCommand,
 )
+from orbitmesh.core.ids import is_name
 from orbitmesh.link.errors import to_wire
 from orbitmesh.runtime.connection import Connection
 from orbitmesh.runtime.eager import start_all
 from orbitmesh.runtime.ports import Request
 from orbitmesh.runtime.registry import Registration
 from orbitmesh.runtime.serving import Entry, Served, Serving
-from orbitmesh.security.roles import may_call
+from orbitmesh.security.roles import lesser, may_call
 from orbitmesh.wire.envelopes import Call, Kind, Notify, Raw
 
 logger = logging.getLogger("orbitmesh.runtime")
@@ -204,7 +205,10 @@ class Dispatcher:
         """Why the caller may not call, or None where it may; a nested call is judged by both who took part."""
         caller = connection.caller
         assert caller is not None  # requests come on greeted links only
-        roles = caller.roles if request.origin is None else caller.roles & frozenset(request.origin.roles)
+        origin = request.origin
+        if origin is not None and not (is_name(origin.name) and is_name(origin.device)):
+            return PermissionDenied("the first caller is stated by what cannot be its name")
+        roles = caller.roles if origin is None else lesser(caller.roles, frozenset(origin.roles))
         if entry.is_own or may_call(roles, entry.required):
             return None
         needed = f"one of the roles {', '.join(sorted(entry.required))}" if entry.required else "a role that may call"

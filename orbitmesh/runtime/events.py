@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from orbitmesh.core.clock import Clock
-from orbitmesh.core.errors import ConfigError
+from orbitmesh.core.errors import ConfigError, Overloaded
+from orbitmesh.link.states import LinkState
 from orbitmesh.membership.topics import Patterns, checked_topic
+from orbitmesh.runtime.backlog import Backlog
 from orbitmesh.runtime.connection import Connection
 from orbitmesh.runtime.payload import Payload
 from orbitmesh.wire.envelopes import Event as EventEnvelope
 from orbitmesh.wire.envelopes import Reply, Subscribe, Unsubscribe
 
 T = TypeVar("T")
+
+logger = logging.getLogger("orbitmesh.runtime")
+
+MAX_PATTERNS: Final = 1024
+"""Patterns that one node hears at one time, and that it takes from one peer."""
+
+MAX_WAITING: Final = 8192
+"""Envelopes that may wait for a peer that subscribes; only one that asks without end and reads nothing has so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +109,9 @@ class Events:
     """The event side of one node.
 
     Attributes:
-        counts: ``published``, ``arrived``, ``refused_patterns`` by peers, ``unheard`` (no subscriber any more).
+        counts: ``published``, ``arrived``, ``refused_patterns`` by peers, ``unheard`` (no subscriber any more),
+            ``held`` (came over one of two crossed links while older ones might come over the other), ``cut_off`` links
+            of peers that subscribe and do not read.
     """
 
     def __init__(
@@ -109,6 +122,7 @@ class Events:
         payload: Payload,
         links: Callable[[], Sequence[Connection]],
         is_current: Callable[[Connection], bool],
+        is_ahead: Callable[[Connection], bool],
     ) -> None:
         """Make an event side without subscriptions.
 
@@ -116,8 +130,9 @@ class Events:
             clock: Where the time of events comes from.
             own_name: ``device/name`` of this node.
             payload: Encodes for listeners on this node.
-            links: One connection for each linked peer.
+            links: Every connection to a peer that has proven itself; two where links crossed.
             is_current: Whether a connection carries new work to its peer.
+            is_ahead: Whether older events than those on this connection may still come on another.
         """
         self.counts: Counter[str] = Counter()
         self._clock = clock
@@ -125,6 +140,10 @@ class Events:
         self._payload = payload
         self._links = links
         self._is_current = is_current
+        self._is_ahead = is_ahead
+        self._is_closed = False
+        self._confirming: dict[str, list[tuple[Connection, asyncio.Future[Reply]]]] = {}
+        self._held: dict[Connection, Backlog] = {}
         self._local: Patterns[Listener] = Patterns()
         self._remote: Patterns[Connection] = Patterns()
 
@@ -164,17 +183,31 @@ class Events:
         return reached
 
     def listen(self, pattern: str, listener: Listener) -> list[asyncio.Future[Reply]]:
-        """Let a listener hear a pattern.
+        """Let a listener hear a pattern; where the node has stopped it is closed at once.
 
         Returns:
-            One future for each linked peer, done when it has confirmed; none where another listener hears the same.
+            One future for each link on which the peer has not confirmed yet, done when it has; none for a busy peer,
+            which will confirm when it is back.
 
         Raises:
-            ConfigError: The pattern is malformed.
+            ConfigError: The pattern is malformed, or this node hears as many as peers take.
         """
-        is_new = pattern not in self.patterns()
-        self._local.add(pattern, listener)
-        return [connection.subscribe(pattern) for connection in self._links()] if is_new else []
+        if self._is_closed:
+            listener.closed()
+            return []
+        patterns = self.patterns()
+        if pattern not in patterns:
+            if len(patterns) >= MAX_PATTERNS:
+                raise ConfigError(f"this node hears {MAX_PATTERNS} patterns already: take one with '*' or '**' instead")
+            self._local.add(pattern, listener)
+            self._confirming[pattern] = [(link, link.subscribe(pattern)) for link in self._links()]
+        else:
+            self._local.add(pattern, listener)
+        return [
+            future
+            for connection, future in self._confirming.get(pattern, ())
+            if not future.done() and connection.link.state is not LinkState.BUSY
+        ]
 
     def unlisten(self, listener: Listener) -> None:
         """A listener wants no more; peers are told of patterns that nobody here wants now."""
@@ -183,15 +216,18 @@ class Events:
         left = set(self.patterns())
         for pattern in patterns:
             if pattern not in left:
+                self._confirming.pop(pattern, None)
                 for connection in self._links():
                     connection.traffic.unsubscribe(pattern)
                     connection.queued()
 
     def close(self) -> None:
-        """Let go of every listener."""
+        """Let go of every listener; whoever comes later is let go of at once."""
+        self._is_closed = True
         for listener in {listener for _, listener in self._local}:
             listener.closed()
         self._local = Patterns()
+        self._confirming.clear()
 
     # EventBus: what links report
 
@@ -201,33 +237,68 @@ class Events:
 
     def subscribed(self, connection: Connection, envelope: Subscribe | Unsubscribe) -> None:
         """A peer wants events, or wants them no more."""
+        pattern = envelope.pattern
         if isinstance(envelope, Unsubscribe):
-            self._remote.remove(envelope.pattern, connection)
+            self._remote.remove(pattern, connection)
             return
         try:
-            self._remote.add(envelope.pattern, connection)
-        except ConfigError:
-            self.counts["refused_patterns"] += 1  # and it is never confirmed
-            return
-        connection.traffic.confirm(envelope.id)
+            if connection.link.waiting >= MAX_WAITING:
+                self._cut_off(connection)
+                return
+            if len(self._remote.patterns(connection)) >= MAX_PATTERNS:
+                raise Overloaded(f"{MAX_PATTERNS} patterns are all that one peer may subscribe to")
+            self._remote.add(pattern, connection)
+        except (ConfigError, Overloaded) as error:
+            self.counts["refused_patterns"] += 1
+            connection.traffic.deny(envelope.id, error)
+        else:
+            connection.traffic.confirm(envelope.id)
         connection.queued()
 
     def published(self, connection: Connection, event: EventEnvelope) -> None:
         """An event came over a link."""
         self.counts["arrived"] += 1
-        listeners = self._local.match(event.topic)
-        if not listeners:
-            self.counts["unheard"] += 1
-            return
         payload, body = connection.payload, event.body
         assert payload is not None
         assert not isinstance(body, int)
         peer = connection.peer
-        self._hand_out(Arrived(event, f"{peer.device}/{peer.name}", payload, len(body)), listeners)
+        arrived = Arrived(event, f"{peer.device}/{peer.name}", payload, len(body))
+        if self._is_ahead(connection):
+            self.counts["held"] += 1
+            self._held.setdefault(connection, Backlog()).put(arrived)
+        else:
+            self._spread(arrived)
+
+    def release(self, connection: Connection) -> None:
+        """All that is older than what was held of this connection has come."""
+        backlog = self._held.pop(connection, None)
+        while backlog:
+            event, missed = backlog.take()
+            event.envelope.missed += missed
+            self._spread(event)
 
     def parted(self, connection: Connection) -> None:
-        """A link ended: whoever subscribed over it wants nothing more."""
+        """A link ended: what it brought is all there is, and whoever subscribed over it wants nothing more."""
+        self.release(connection)
         self._remote.drop(connection)
+
+    def _cut_off(self, connection: Connection) -> None:
+        self.counts["cut_off"] += 1
+        peer = connection.peer
+        logger.warning(
+            "the link with %s/%s is cut: it subscribes without end and reads nothing",
+            peer.device,
+            peer.name,
+            extra={"event": "link-refused", "peer": f"{peer.device}/{peer.name}"},
+        )
+        connection.abort(f"the peer asks without reading: {MAX_WAITING} envelopes wait for it")
+
+    def _spread(self, event: Arrived) -> None:
+        listeners = self._local.match(event.envelope.topic)
+        if listeners:
+            self._hand_out(event, listeners)
+        else:
+            self.counts["unheard"] += 1
 
     @staticmethod
     def _hand_out(event: Arrived, listeners: Sequence[Listener]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
+from math import inf
 from typing import Final
 
-from orbitmesh.core.errors import ConfigError
+from orbitmesh.core.errors import ConfigError, NoAgent
 from orbitmesh.core.ids import NodeId
 from orbitmesh.membership.info import AgentInfo, AgentState
 from orbitmesh.membership.member import Member
@@ -42,6 +43,7 @@ class Finder:
         dialler: Dialler,
         *,
         own_names: frozenset[str],
+        own_key: bytes,
         loop: asyncio.AbstractEventLoop,
         is_discovering: Callable[[], bool],
         random: Callable[[], float],
@@ -53,6 +55,7 @@ class Finder:
             links: Who is linked.
             dialler: Makes links.
             own_names: What this node is called: name, ``device/name``, node id.
+            own_key: What this node is dialled with: an address with this key is its own.
             loop: The node's loop.
             is_discovering: Whether the first look for others is under way.
             random: Draws from [0, 1).
@@ -62,13 +65,15 @@ class Finder:
         self._links = links
         self._dialler = dialler
         self._own_names = own_names
+        self._own_key = own_key
         self._loop = loop
         self._is_discovering = is_discovering
         self._random = random
         self._turns: dict[Hashable, int] = {}
         self._wanted: set[NodeId] = set()
-        self._seeds: dict[str, Seed] = {}
-        self._told: set[str] = set()
+        self._seeds: dict[bytes, list[str]] = {}  # configured addresses, by the key of their node
+        self._keyless: set[str] = set()
+        self._told: set[bytes] = set()
         self._is_watching = False
         self._settling: asyncio.Future[None] | None = None
         self.is_settled = False
@@ -107,16 +112,13 @@ class Finder:
             command: What shall run.
             kind: How.
             until: When to give up, on the loop's clock.
-            wait: Whether to wait for somebody who is not there yet, beyond the first look.
+            wait: Whether to wait for somebody who is not there yet.
 
         Raises:
             ConfigError: This node itself is meant.
-            NoAgent: Nobody fitted in time; it says what was looked for and what was near.
+            NoAgent: Nobody fitted in time, and it says what was looked for and what was near; or this node stopped.
         """
         self._check_other(on)
-        if not wait:
-            self._want_all(on)
-            await self.settle()
         while True:
             connection = self.pick(on, command, kind)
             if connection is not None:
@@ -126,6 +128,8 @@ class Finder:
                 connection = self.pick(on, command, kind)
                 if connection is not None:
                     return connection
+                if self._directory.is_closed:
+                    raise NoAgent("this node stopped while the call waited for an agent")
                 raise why_nobody(on, self._members, command=command)
 
     def _check_other(self, on: On) -> None:
@@ -167,8 +171,13 @@ class Finder:
             for member in list(self._members.unlinked()):
                 self._want(member)
 
-    async def settle(self, limit: float = SETTLE_SECONDS) -> None:
-        """On first use wait until discovery has answered and the dials it led to are done; ``limit`` s at most."""
+    async def settle(self, limit: float = SETTLE_SECONDS, *, until: float = inf) -> None:
+        """On first use wait until discovery has answered and the dials it led to are done.
+
+        Args:
+            limit: Seconds that this takes at most; that of the first use counts.
+            until: When whoever asks gives up waiting, on the loop's clock.
+        """
         if self.is_settled:
             return
         self.watch()
@@ -176,48 +185,87 @@ class Finder:
             self._settling = asyncio.ensure_future(
                 self._directory.quiet(limit=limit, is_busy=lambda: self._is_discovering() or self._dialler.is_busy)
             )
-        await asyncio.shield(self._settling)
-        self.is_settled = True
+        await asyncio.wait([self._settling], timeout=None if until == inf else max(0.0, until - self._loop.time()))
+        self.is_settled = self._settling.done()
 
     # What is told to it
 
-    def sighted(self, member: Member) -> None:
-        """A member was announced."""
+    def sighted(self, member: Member, *, is_news: bool) -> None:
+        """A member was announced.
+
+        Args:
+            member: Which one.
+            is_news: Whether it says something that was not known: only that ends patience, a mere repeat does not.
+        """
+        is_meant = self._is_watching or member.node_id in self._wanted
         if member.is_linked:
             newer = member.newer
-            if newer is not None and (self._is_watching or member.node_id in self._wanted):
+            if newer is not None and is_meant and is_news:
                 self._dialler.begin(member.node_id, newer.key, newer.addresses)
-        elif self._is_watching or member.node_id in self._wanted:
-            self._dialler.reached(member.node_id)  # a new announcement ends all patience
+        elif is_meant:
+            if is_news:
+                self._dialler.forgive(member.node_id)
             self._want(member)
-        self._match_seeds(member)
+        self._match_keyless(member)
 
     def seeded(self, seed: Seed) -> None:
-        """Somebody configured an address."""
+        """Somebody configured an address. This node keeps a link there for as long as it runs."""
         key = seed.key
         if key is None:
-            self._seeds[seed.address] = seed
-            for member in self._members:
-                self._match_seeds(member)
-            return
-        self._try_seed(seed.address, key)
+            self._keyless.add(seed.address)
+            for member in list(self._members):
+                self._match_keyless(member)
+        elif key != self._own_key:  # one list for all machines names this node too
+            addresses = self._seeds.setdefault(key, [])
+            if seed.address not in addresses:
+                addresses.append(seed.address)
+            # Next turn: all addresses of one node are tried together, and they come one by one.
+            self._loop.call_soon(self._try_seed, key)
 
-    def failed(self, attempt: Attempt) -> None:
-        """A dial led nowhere."""
+    def failed(self, attempt: Attempt, is_refused: bool = False) -> None:
+        """A dial, or the greeting after it, led nowhere; where one refused the other, only news leads to another."""
         if attempt.node_id is None:
             self._missed_seed(attempt)
-            return
-        self._dialler.missed(attempt.node_id)
-        self._members.disconnected(attempt.node_id, self._loop.time())
+        else:
+            self._dialler.missed(attempt.node_id)
+            member = self._members.by_id(attempt.node_id)
+            if member is not None and not member.is_linked:  # else what failed was the dial of a start that was told of
+                now = self._loop.time()
+                self._members.disconnected(attempt.node_id, now)
+                if is_refused:
+                    self._members.rejected(attempt.node_id, attempt.reason, now)
+                self._want(member)
         self._directory.pump()
         self._directory.wake()
-        member = self._members.by_id(attempt.node_id)
-        if member is not None:
-            self._want(member)
 
-    def parted(self, node_id: NodeId) -> None:
-        """The last link to a member is gone: make another, if somebody here wants it."""
-        self._try_again(node_id)
+    def parted(self, node_id: NodeId, has_held: bool) -> None:
+        """The last link to a member is gone: make another, if somebody here wants it.
+
+        Args:
+            node_id: Which member.
+            has_held: Whether the link was a steady one; after one that was not, patience grows as after a failed dial.
+        """
+        member = self._members.by_id(node_id)
+        if member is None:
+            return
+        is_seed = member.proven_key in self._seeds
+        if not is_seed and not self._is_watching and node_id not in self._wanted:
+            return
+        for name in (node_id, _seed_name(member.proven_key)) if is_seed else (node_id,):
+            if has_held:
+                self._dialler.forgive(name)
+            else:
+                self._dialler.missed(name)
+        if is_seed:
+            self._told.discard(member.proven_key)
+            self._try_seed(member.proven_key)
+        else:
+            self._try_again(node_id)
+
+    def forgot(self, node_id: NodeId) -> None:
+        """A member is not remembered any more."""
+        self._wanted.discard(node_id)
+        self._dialler.forgive(node_id)
 
     # Dialling
 
@@ -231,6 +279,9 @@ class Finder:
         if member.is_linked or member.state not in _DIALLED_STATES or not member.addresses:
             return
         node_id = member.node_id
+        if member.key in self._seeds:
+            self._try_seed(member.key)
+            return
         if self._dialler.is_trying(node_id, member.key):
             return
         if self._dialler.may_try(node_id, lambda: self._try_again(node_id)):
@@ -245,27 +296,32 @@ class Finder:
 
     def _missed_seed(self, attempt: Attempt) -> None:
         """A configured address cannot be reached: say so once, and try again with patience."""
-        address = attempt.all_addresses[0]
-        if address not in self._told:
-            self._told.add(address)
+        if attempt.key not in self._told:
+            self._told.add(attempt.key)
             logger.warning(
                 "the configured peer %s cannot be reached yet: %s",
-                address,
+                " or ".join(self._seeds[attempt.key]),
                 attempt.reason,
                 extra={"event": "peer-unreachable"},
             )
-        self._dialler.missed(NodeId(address))
-        self._try_seed(address, attempt.key)
+        self._dialler.missed(_seed_name(attempt.key))
+        self._try_seed(attempt.key)
 
-    def _try_seed(self, address: str, key: bytes) -> None:
-        if any(member.is_linked and member.key == key for member in self._members):
+    def _try_seed(self, key: bytes) -> None:
+        known = [member for member in self._members if member.key == key]
+        if any(member.is_linked for member in known):
             return
-        if self._dialler.may_try(NodeId(address), lambda: self._try_seed(address, key)):
-            self._dialler.begin(None, key, [address])
+        if self._dialler.may_try(_seed_name(key), lambda: self._try_seed(key)):
+            told = (address for member in known for address in member.addresses)
+            self._dialler.begin(None, key, list(dict.fromkeys([*self._seeds[key], *told])))
 
-    def _match_seeds(self, member: Member) -> None:
+    def _match_keyless(self, member: Member) -> None:
         """A configured address without a key is dialled once somebody tells whose it is."""
-        for address in member.addresses:
-            if address in self._seeds and not member.is_linked:
-                self._wanted.add(member.node_id)
-                self._want(member)
+        if not member.is_linked and not self._keyless.isdisjoint(member.addresses):
+            self._wanted.add(member.node_id)
+            self._want(member)
+
+
+def _seed_name(key: bytes) -> NodeId:
+    """What a configured node is called where its id is not known yet; no node id looks like this."""
+    return NodeId(key.hex())

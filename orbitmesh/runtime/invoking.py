@@ -56,7 +56,7 @@ class Invoker:
 
     def quick(self, command: Command, on: On) -> Connection | None:
         """The connection for a call by name that has been made before and has nothing around it; else None."""
-        if self.around is None and self.context is None and type(on) is str and command in self._names:
+        if self.around is None and self.context is None and type(on) is type(command) is str and command in self._names:
             return self.node.directory.picks.get((on, command, Kind.CALL))
         return None
 
@@ -65,9 +65,9 @@ class Invoker:
         """Whether the first use is over."""
         return self.node.finder.is_settled
 
-    async def settle(self) -> None:
-        """On first use wait until discovery has answered and the dials it led to are done."""
-        await self.node.finder.settle(self._settle)
+    async def settle(self, *, until: float = inf) -> None:
+        """On first use wait until discovery has answered and the dials it led to are done, or until that moment."""
+        await self.node.finder.settle(self._settle, until=until)
 
     def meant(
         self,
@@ -139,6 +139,8 @@ class Invoker:
         finder = self.node.finder
         connection = finder.pick(meant.on, meant.name, kind)
         if connection is None:
+            if not meant.wait and not finder.is_settled:
+                await self.settle(until=until)
             connection = await finder.find(meant.on, meant.name, kind, until=until, wait=meant.wait)
         around = self.around
         if around is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from orbitmesh.core.errors import ConfigError
@@ -10,7 +10,7 @@ from orbitmesh.core.ids import checked_command, checked_name
 from orbitmesh.wire import limits
 
 MOST: Final = 256
-"""Groups, and tags, of one agent."""
+"""Groups, and tags, and bare capabilities, of one agent."""
 
 
 class Labels(NamedTuple):
@@ -30,6 +30,8 @@ def checked_labels(*, groups: Sequence[str], tags: Mapping[str, str] | None, cap
     for what, several in (("groups", groups), ("capabilities", capabilities)):
         if isinstance(several, str):
             raise ConfigError(f"{what}={several!r} is one name: write {what}=[{several!r}]")
+        if not isinstance(several, Iterable):
+            raise ConfigError(f"{what}={several!r} cannot be used: write a list of names, such as {what}=['gpu']")
     if tags is not None and not isinstance(tags, Mapping):
         raise ConfigError(f"tags={tags!r} cannot be used: write tags={{'environment': 'production'}}")
     made = Labels(
@@ -37,8 +39,10 @@ def checked_labels(*, groups: Sequence[str], tags: Mapping[str, str] | None, cap
         {checked_name(name, what="tag"): _checked_value(name, value) for name, value in (tags or {}).items()},
         tuple(dict.fromkeys(checked_command(capability) for capability in capabilities)),
     )
-    if len(made.groups) > MOST or len(made.tags) > MOST:
-        raise ConfigError(f"an agent has at most {MOST} groups and {MOST} tags")
+    if max(map(len, made)) > MOST:
+        raise ConfigError(
+            f"an agent has at most {MOST} groups, {MOST} tags and {MOST} capabilities beside its commands"
+        )
     return made
 
 

@@ -15,11 +15,13 @@ from orbitmesh.core.settings import Settings
 from orbitmesh.link.handshake import Greeting
 from orbitmesh.link.link import Link
 from orbitmesh.link.outputs import Closed, Greeted
+from orbitmesh.link.states import LinkState
 from orbitmesh.runtime.connection import Connection
 from orbitmesh.runtime.context import Caller
 from orbitmesh.runtime.crossing import Peer
 from orbitmesh.runtime.dialling import Attempt, Dialler
 from orbitmesh.runtime.directory import Directory
+from orbitmesh.runtime.logs import shown
 from orbitmesh.runtime.payload import Payload
 from orbitmesh.runtime.ports import EventBus, Request, Server
 from orbitmesh.security.device import Device
@@ -30,6 +32,11 @@ from orbitmesh.spi.transport import Frame, Pipe
 from orbitmesh.wire.envelopes import Heartbeat, Info, Peers, Revoked
 
 logger = logging.getLogger("orbitmesh.runtime")
+
+STEADY_SECONDS: Final = 5.0
+"""A link that ended sooner counts as a dial that failed: else two nodes that cannot get along would never rest."""
+
+_OPEN: Final = frozenset({LinkState.WELCOMED, LinkState.CONNECTED, LinkState.BUSY})
 
 _REFUSED: Final = frozenset({"not-trusted", "superseded", "incompatible-version", "config-error"})
 """Codes with which a peer refuses a link for good: dialling it again would not change its mind."""
@@ -58,7 +65,8 @@ class Links:
         events: EventBus,
         statement: Callable[[], Sequence[Info]],
         heartbeat: Callable[[], Heartbeat],
-        parted: Callable[[NodeId], None],
+        failed: Callable[[Attempt, bool], None],
+        parted: Callable[[NodeId, bool], None],
         random_bytes: Callable[[int], bytes],
     ) -> None:
         """Make a node's links; ``dialler`` is set before the first of them.
@@ -76,7 +84,8 @@ class Links:
             events: Takes and spreads events.
             statement: What this node states about itself at the start of a link.
             heartbeat: How loaded it is now.
-            parted: Told of a peer whose last link ended, not by its own goodbye.
+            failed: Told of a dial that ended before anybody was greeted, and whether one of the two refused the other.
+            parted: Told of a peer whose last link ended, and whether that was a steady one.
             random_bytes: Makes nonces.
         """
         self.events = events
@@ -94,9 +103,11 @@ class Links:
         self._server = server
         self._statement = statement
         self._heartbeat = heartbeat
+        self._failed = failed
         self._parted = parted
         self._random_bytes = random_bytes
         self._session = 0
+        self._late_answers = self._events_dropped = 0  # of links that are over
         self._by_pipe: dict[Pipe, Connection] = {}
         self._peers: dict[NodeId, Peer] = {}
         self._read: list[Connection] = []
@@ -106,6 +117,18 @@ class Links:
         """Every connection, greeted or not."""
         return iter(list(self._by_pipe.values()))
 
+    @property
+    def late_answers(self) -> int:
+        """Answers that came after their exchange was over, since the start."""
+        return self._late_answers + sum(connection.traffic.late for connection in self if not connection.is_closed)
+
+    @property
+    def events_dropped(self) -> int:
+        """Events that peers missed because they read too slowly, since the start."""
+        return self._events_dropped + sum(
+            connection.link.events_dropped for connection in self if not connection.is_closed
+        )
+
     def to(self, node_id: NodeId) -> Connection | None:
         """The connection that carries new work to a peer, if a link holds."""
         peer = self._peers.get(node_id)
@@ -114,6 +137,16 @@ class Links:
     def all_current(self) -> list[Connection]:
         """One connection for each peer whose link carries work."""
         return [peer.current for peer in self._peers.values() if peer.current is not None]
+
+    def all_stated(self) -> list[Connection]:
+        """Every connection on which this node has said what it wants to hear, crossed ones too, whichever will stay."""
+        links = (connection for peer in self._peers.values() for connection in peer.links)
+        return [connection for connection in links if connection.link.state in _OPEN]
+
+    def is_ahead(self, connection: Connection) -> bool:
+        """Whether events on this connection have to wait for older ones that may still come on another."""
+        peer = self._peers.get(connection.peer.node_id)
+        return peer is not None and len(peer.links) > 1 and peer.is_ahead(connection)
 
     def is_current(self, connection: Connection) -> bool:
         """Whether this connection carries new work to its peer."""
@@ -169,7 +202,10 @@ class Links:
     # Owner: what a connection reports
 
     def requested(self, connection: Connection, requests: Sequence[Request]) -> None:
-        """The peer wants commands to run."""
+        """The peer wants commands to run; one that was refused as a peer gets nothing done."""
+        if connection.refusal is not None:
+            self.counts["requests_of_refused"] += len(requests)
+            return
         self._server.requested(connection, requests)
 
     def withdrawn(self, connection: Connection, id_: int) -> None:
@@ -192,8 +228,7 @@ class Links:
         )
         if not is_accepted:
             self.counts["superseded"] += 1
-            refusal = Superseded(f"another process is {identity.device}/{identity.name}, and it started later")
-            connection.link.leave(now, code=refusal.code, reason=str(refusal))
+            self._refuse(connection, Superseded(self._why_superseded(identity)))
             return
         connection.caller = Caller(name=identity.name, device=identity.device, roles=identity.roles)
         connection.may_call = may_call(identity.roles, frozenset())
@@ -206,15 +241,17 @@ class Links:
         peer = self._peers.setdefault(identity.node_id, Peer(is_decider=self._credentials.node_id < identity.node_id))
         for outdated, reason in peer.add(connection):
             outdated.abort(reason)
-        self._state(connection)
+        if not connection.is_closed:
+            self._state(connection)
         self._directory.pump()
 
     def connected_with(self, connection: Connection) -> None:
         """The link carries work."""
-        node_id = connection.peer.node_id
-        self.dialler.reached(node_id)
+        if connection.is_closed or connection.refusal is not None:
+            return
+        connection.connected_at = self._loop.time()
         self._end_attempt(connection)
-        self._peers[node_id].connected()
+        self._peers[connection.peer.node_id].connected()
         self._directory.wake()
 
     def fell_silent(self, connection: Connection) -> None:
@@ -236,8 +273,7 @@ class Links:
                 try:
                     self._members.apply_info(node_id, envelope, now)
                 except ProtocolError as error:
-                    self.counts["breaches"] += 1
-                    connection.link.leave(now, code=error.code, reason=str(error))
+                    self._refuse(connection, error)
             case Heartbeat():
                 connection.in_flight_told = connection.in_flight
                 self._members.heartbeat(node_id, envelope, now)
@@ -254,6 +290,8 @@ class Links:
             connection.queued()
             peer.drained()
             self._directory.wake()
+        if peer is not None:
+            self._release(peer)
 
     def answered(self, connection: Connection) -> None:
         """The peer answered a PING: of two links that crossed, this one may stay."""
@@ -266,18 +304,25 @@ class Links:
         """A link is over."""
         now = self._loop.time()
         self._count_end(connection, closed)
-        if connection.identity is None:
-            self._fail(connection.attempt, closed.error, now)
-        else:
-            self._part(connection, connection.identity, closed, now)
+        attempt = connection.attempt
         self._end_attempt(connection)
+        if connection.caller is None:
+            self._fail(attempt, connection.refusal or closed.error)
+        else:
+            self._part(connection, closed, now)
         self._directory.pump()
         self._directory.wake()
 
+    def cut(self, connection: Connection) -> None:
+        """This side has cut the pipe of a link that is over."""
+        self._by_pipe.pop(connection.pipe, None)
+
     def tick(self) -> None:
-        """Let go of links that have been drained; called with every heartbeat."""
-        for peer in self._peers.values():
-            for connection in peer.spent():
+        """Decide between links that crossed, let go of those that have been drained; called with every heartbeat."""
+        for peer in list(self._peers.values()):
+            if peer.settle():
+                self._directory.wake()
+            for connection in list(peer.spent()):
                 connection.link.leave(self._loop.time(), reason="another link carries on")
                 connection.queued()
 
@@ -290,6 +335,7 @@ class Links:
     async def leave(self, limit: float) -> None:
         """Say goodbye on every link after all that waits to leave, and wait until they are closed, or ``limit``."""
         self._is_leaving = True
+        self.dialler.close()
         for connection in self:
             connection.link.leave(self._loop.time(), reason="this node stopped")
             connection.pump()
@@ -298,12 +344,38 @@ class Links:
         while any(not connection.is_closed for connection in self):
             if not await self._directory.changed(end):
                 break
+        self.close()
+
+    def close(self) -> None:
+        """Cut whatever is left, and let no timer of it remain. Calling it again is harmless."""
+        self._is_leaving = True
         for connection in self:
             connection.abort("this node stopped")
         self._by_pipe.clear()
         self._peers.clear()
 
     # Helpers
+
+    def _refuse(self, connection: Connection, error: OrbitMeshError) -> None:
+        """Tell a peer that has proven itself why there will be no link; nothing that it says counts any more."""
+        connection.refusal = error
+        self.events.parted(connection)
+        connection.link.leave(self._loop.time(), code=error.code, reason=str(error))
+        connection.queued()
+        peer = self._peers.get(connection.peer.node_id)
+        if peer is not None:
+            peer.drained()
+
+    def _why_superseded(self, identity: Identity) -> str:
+        if identity.node_id == self._credentials.node_id:
+            return f"{identity.device}/{identity.name} has dialled itself"
+        return f"another process is {identity.device}/{identity.name}, and it started later"
+
+    def _release(self, peer: Peer) -> None:
+        """Hand out events that had to wait for older ones on another link, where that is over."""
+        for connection in peer.links:
+            if not peer.is_ahead(connection):
+                self.events.release(connection)
 
     def _greeting(self, pipe: Pipe, *, expected: NodeId | None = None, session: int = 0) -> Greeting:
         key = pipe.peer_key
@@ -344,31 +416,34 @@ class Links:
         link.say(Info(0, is_complete=True))
         connection.queued()
 
-    def _part(self, connection: Connection, identity: Identity, closed: Closed, now: float) -> None:
+    def _part(self, connection: Connection, closed: Closed, now: float) -> None:
         """A greeted link ended: the peer is away only when it was the last one."""
+        node_id = connection.peer.node_id
         self.events.parted(connection)
-        peer = self._peers.get(identity.node_id)
+        peer = self._peers.get(node_id)
         if peer is None or not peer.remove(connection):
             return
         if peer.links:
+            self._release(peer)
             return
-        del self._peers[identity.node_id]
-        if closed.is_goodbye and closed.error is None:
-            self._members.goodbye(identity.node_id, now)
-            return
-        is_hung = isinstance(closed.error, PeerLost) and closed.is_breach
-        self._members.disconnected(identity.node_id, now, is_hung=is_hung)
+        del self._peers[node_id]
+        # A goodbye on a link that was drained means that another carries on, which has ended meanwhile.
+        if closed.is_goodbye and closed.error is None and not connection.link.is_draining:
+            self._members.goodbye(node_id, now)
+        else:
+            is_hung = isinstance(closed.error, PeerLost) and closed.is_breach
+            self._members.disconnected(node_id, now, is_hung=is_hung)
+        if closed.is_goodbye and closed.error is not None and closed.error.code in _REFUSED:
+            self._members.rejected(node_id, shown(str(closed.error)), now)
         if not self._is_leaving:
-            self._parted(identity.node_id)
+            self._parted(node_id, now - connection.connected_at >= STEADY_SECONDS)
 
-    def _fail(self, attempt: Attempt | None, error: OrbitMeshError | None, now: float) -> None:
-        """A dial ended before anybody was greeted."""
-        if attempt is None or attempt.node_id is None:
+    def _fail(self, attempt: Attempt | None, error: OrbitMeshError | None) -> None:
+        """A dial ended before anybody was greeted, or with somebody who may not be linked."""
+        if attempt is None or self._is_leaving:
             return
-        self._members.disconnected(attempt.node_id, now)
-        self.dialler.missed(attempt.node_id)
-        if error is not None and error.code in _REFUSED:
-            self._members.rejected(attempt.node_id, str(error), now)
+        attempt.reason = shown(str(error)) if error is not None else "it left before it was greeted"
+        self._failed(attempt, error is not None and error.code in _REFUSED)
 
     def _end_attempt(self, connection: Connection) -> None:
         attempt, connection.attempt = connection.attempt, None
@@ -377,6 +452,8 @@ class Links:
 
     def _count_end(self, connection: Connection, closed: Closed) -> None:
         """Count how a link ended, and log what somebody should look at."""
+        self._late_answers += connection.traffic.late
+        self._events_dropped += connection.link.events_dropped
         if closed.is_goodbye and closed.error is None:
             self.counts["goodbyes"] += 1
             return

@@ -43,7 +43,13 @@ def compile_chain(functions: Sequence[MiddlewareFunction]) -> Around | None:
 
 def _step(function: MiddlewareFunction, inner: Proceed) -> Proceed:
     async def proceed(call: InterceptedCall) -> Any:
-        return await function(call, inner)
+        result: Any = function(call, inner)
+        if not isawaitable(result):
+            raise ConfigError(
+                f"middleware {getattr(function, '__qualname__', function)!r} returned {type(result).__name__}, nothing "
+                "to await: write `async def m(call, proceed): return await proceed(call)`"
+            )
+        return await result
 
     return proceed
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import socket
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -103,12 +104,41 @@ async def _claim(access: Access, clock: Clock, name: str) -> Claim:
             raise NodeTaken(f"a node called {name!r} runs in this mesh already: take another name, or instance=2")
         access.taken.add(name)
         return Claim(name, _boot(clock), _access=access)
-    folder = await asyncio.to_thread(_open, access.home, name, access)
+    opening = _Opening(access.home, name, access)
+    try:
+        folder = await asyncio.to_thread(opening.run)
+    except asyncio.CancelledError:
+        opening.abandon()
+        raise
     return Claim(name, folder.boot, folder.secret_key, folder.port, folder)
 
 
-def _open(home: Path, name: str, access: Access) -> NodeFolder:
-    return NodeFolder.claim(home, name, mesh_id=access.device.mesh_id)
+class _Opening:
+    """A node's folder on its way, in a thread: what nobody waits for any more is let go of, not held for ever."""
+
+    def __init__(self, home: Path, name: str, access: Access) -> None:
+        self._home = home
+        self._name = name
+        self._access = access
+        self._lock = threading.Lock()
+        self._folder: NodeFolder | None = None
+        self._is_abandoned = False
+
+    def run(self) -> NodeFolder:
+        """Open it; runs in the thread."""
+        folder = NodeFolder.claim(self._home, self._name, mesh_id=self._access.device.mesh_id)
+        with self._lock:
+            self._folder = folder
+            if self._is_abandoned:
+                folder.release()
+        return folder
+
+    def abandon(self) -> None:
+        """Nobody waits for it; it may be open already, or be opened later."""
+        with self._lock:
+            self._is_abandoned = True
+            if self._folder is not None:
+                self._folder.release()
 
 
 def _boot(clock: Clock) -> Boot:

@@ -118,6 +118,8 @@ class Node:
         self._client = client
         self._stack = AsyncExitStack()
         self._tasks = Tasks(self._task_failed)
+        self._starter: asyncio.Task[Any] | None = None
+        self._started = self.loop.create_future()
         self._stopped = self.loop.create_future()
         self._event_handlers: list[EventHandler] = []
         self._registrations: dict[str, Registration] = {}
@@ -148,13 +150,17 @@ class Node:
             PluginError: A plugin that was asked for is missing or broken.
         """
         self.state = NodeState.STARTING
+        self._starter = asyncio.current_task()
         try:
             await self._open(before_ready)
         except BaseException:
-            self.state = NodeState.STOPPED
-            await self._stack.aclose()
+            await self._take_apart()
             raise
-        self.state = NodeState.READY
+        else:
+            self.state = NodeState.READY
+        finally:
+            self._starter = None
+            self._started.set_result(None)
         logger.info(
             "%s is ready at %s",
             self.full_name,
@@ -165,8 +171,15 @@ class Node:
     async def stop(self, grace: float) -> None:
         """Finish what runs, for at most ``grace`` seconds, say goodbye, and leave nothing behind.
 
-        Calling it again waits for the first call.
+        Calling it again waits for the first call; while it comes up, for that.
+
+        Raises:
+            ConfigError: What comes up with it calls this, and so waits for itself.
         """
+        if self.state is NodeState.STARTING:
+            if asyncio.current_task() is self._starter:
+                raise ConfigError("stop() is called by what has to end before the start does: raise an error instead")
+            await asyncio.shield(self._started)
         if self.state in (NodeState.STOPPING, NodeState.STOPPED):
             await asyncio.shield(self._stopped)
             return
@@ -174,19 +187,16 @@ class Node:
         try:
             self._presence.withdraw()
             self._beat()
-            await self._dispatcher.drain(grace)
-            for handler in self._event_handlers:
-                await handler.stop(grace)
+            end = self.loop.time() + grace
+            await asyncio.gather(
+                self._dispatcher.drain(grace), *(handler.stop(grace) for handler in self._event_handlers)
+            )
             self.events.close()
-            await self.links.leave(GOODBYE_SECONDS)
+            # What waits to leave may take what is left of the grace; a link whose peer does not answer ends by itself.
+            await self.links.leave(max(0.0, end - self.loop.time()) + GOODBYE_SECONDS)
         finally:
-            try:
-                await self._stack.aclose()
-            finally:
-                self.state = NodeState.STOPPED
-                if not self._stopped.done():
-                    self._stopped.set_result(None)
-                logger.info("%s has stopped", self.full_name, extra={"event": "node-state", "state": "stopped"})
+            await self._take_apart()
+            logger.info("%s has stopped", self.full_name, extra={"event": "node-state", "state": "stopped"})
 
     async def until_stopped(self) -> None:
         """Wait until the node has stopped, or a task of its own has failed.
@@ -216,11 +226,8 @@ class Node:
         for handler in self._event_handlers:
             for name, count in handler.counts.items():
                 parts["events"][name] = parts["events"].get(name, 0) + count
-        connections = list(self.links)
-        parts["links"]["late_answers"] = sum(connection.traffic.late for connection in connections)
-        parts["events"]["dropped"] = parts["events"].get("dropped", 0) + sum(
-            connection.link.events_dropped for connection in connections
-        )
+        parts["links"]["late_answers"] = self.links.late_answers
+        parts["events"]["dropped"] = parts["events"].get("dropped", 0) + self.links.events_dropped
         return {f"{part}.{name}": count for part, counts in parts.items() for name, count in sorted(counts.items())}
 
     # Coming up
@@ -233,9 +240,9 @@ class Node:
         serializers = plugins.serializers(settings.serializer)
         transport = plugins.transport(settings.transport)
         self.access = plan.access or await access_of_home(settings, self.clock)
-        self.claim = await claim_name(
-            self.access, self.clock, plan.name or settings.name or None, instance=plan.instance, is_agent=plan.is_agent
-        )
+        # The setting names agents: a client of the same shell would only quarrel over it.
+        name = plan.name or (settings.name if plan.is_agent else "") or None
+        self.claim = await claim_name(self.access, self.clock, name, instance=plan.instance, is_agent=plan.is_agent)
         stack.callback(self.claim.release)
         device = self.access.device
         self.credentials = await asyncio.to_thread(
@@ -257,6 +264,7 @@ class Node:
             self.links,
         )
         stack.push_async_callback(self.endpoint.close)
+        stack.callback(self.links.close)
         stack.callback(self._dialler.close)
         stack.callback(self.directory.close)
         self._keep_port()
@@ -296,15 +304,17 @@ class Node:
             own_id=self.credentials.node_id,
             clock=self.clock,
             loop=loop,
-            sighted=lambda member: self.finder.sighted(member),
+            sighted=lambda member, is_news: self.finder.sighted(member, is_news=is_news),
             seeded=lambda seed: self.finder.seeded(seed),
+            forgot=lambda node_id: self.finder.forgot(node_id),
         )
         self.events = Events(
             clock=self.clock,
             own_name=lambda: self.full_name,
             payload=Payload([serializers[0]], [], preferred=serializers[0].name),
-            links=lambda: self.links.all_current(),
+            links=lambda: self.links.all_stated(),
             is_current=lambda connection: self.links.is_current(connection),
+            is_ahead=lambda connection: self.links.is_ahead(connection),
         )
         self.links = Links(
             loop,
@@ -319,7 +329,8 @@ class Node:
             events=self.events,
             statement=self._statement,
             heartbeat=self._heartbeat,
-            parted=lambda node_id: self.finder.parted(node_id),
+            failed=lambda attempt, is_refused: self.finder.failed(attempt, is_refused),
+            parted=lambda node_id, has_held: self.finder.parted(node_id, has_held),
             random_bytes=secrets.token_bytes,
         )
         self._dialler = self.links.dialler = Dialler(
@@ -334,12 +345,17 @@ class Node:
             self.links,
             self._dialler,
             own_names=frozenset({self.credentials.name, self.full_name, self.credentials.node_id}),
+            own_key=self.credentials.public_key,
             loop=loop,
             is_discovering=lambda: self._presence.is_discovering,
             random=random.random,
         )
         self._presence = Presence(
-            self._tasks, self.directory.hint, announcement=self._seal, addresses=lambda: self.endpoint.addresses
+            self._tasks,
+            self.directory.hint,
+            announcement=self._seal,
+            addresses=lambda: self.endpoint.addresses,
+            looked=self.directory.wake,
         )
         for pattern, function in plan.event_functions:
             handler = EventHandler(pattern, function, threads)
@@ -360,6 +376,19 @@ class Node:
             if address.startswith("tcp://") and port.isdigit():
                 self.claim.keep_port(int(port))
                 return
+
+    async def _take_apart(self) -> None:
+        """Close every part; whoever is cancelled meanwhile still leaves nothing behind."""
+        closing = self.loop.create_task(self._stack.aclose(), name="orbitmesh closing")
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([closing])
+            raise
+        finally:
+            self.state = NodeState.STOPPED
+            if not self._stopped.done():
+                self._stopped.set_result(None)
 
     # What this node says about itself
 
@@ -414,14 +443,22 @@ class Node:
         """A node's certificate lives for days: a node that lives longer gets a new one, for the same key and start."""
         while True:
             await asyncio.sleep(RENEWAL_SECONDS)
-            self.credentials = await asyncio.to_thread(
-                self.access.device.credentials,
-                name=self.credentials.name,
-                boot=self.credentials.boot,
-                secret_key=self.credentials.secret_key,
-                now=self.clock.now(),
-            )
-            self.links.renew(self.credentials)
+            try:
+                self.credentials = await asyncio.to_thread(
+                    self.access.device.credentials,
+                    name=self.credentials.name,
+                    boot=self.credentials.boot,
+                    secret_key=self.credentials.secret_key,
+                    now=self.clock.now(),
+                )
+            except ConfigError as error:  # links that hold go on; new ones end when the last certificate does
+                logger.error(
+                    "the certificate of this node cannot be renewed: %s",
+                    error,
+                    extra={"event": "certificate-stale", "node": self.full_name, "code": error.code},
+                )
+            else:
+                self.links.renew(self.credentials)
 
     def _beat(self) -> None:
         """Tell every peer that this node runs, and how loaded it is."""
@@ -445,6 +482,7 @@ class Node:
             commands=list(describe_commands(self._registrations)),
             metrics=self._sampler.values,
             addresses=list(self.endpoint.addresses),
+            key=credentials.public_key.hex(),
             counters=self.counters(),
         )
         plain: dict[str, Any] = to_builtins(description)
@@ -471,7 +509,9 @@ class Node:
         """Say so when the node is not up.
 
         Raises:
-            ConfigError: It has not been started, has stopped, or belongs to another loop.
+            ConfigError: It has not been started, has failed, or has stopped.
         """
+        if self.state is NodeState.FAULTED:
+            raise ConfigError(f"this node has failed, by {self.fault!r}: stop it, and start it anew") from self.fault
         if self.state not in RUNNING:
             raise ConfigError(f"this node is {self.state}: use it between start() and stop(), or within `async with`")

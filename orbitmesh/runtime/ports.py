@@ -80,6 +80,10 @@ class EventBus(Protocol):
         """An event came."""
         ...
 
+    def release(self, connection: Connection) -> None:
+        """All that is older than what came over this link has come."""
+        ...
+
     def parted(self, connection: Connection) -> None:
         """A link ended: whoever subscribed over it wants nothing more."""
         ...
@@ -111,6 +115,10 @@ class Owner(Server, Protocol):
 
     def closed(self, connection: Connection, closed: Closed) -> None:
         """The link is over; what waited on it has been told."""
+        ...
+
+    def cut(self, connection: Connection) -> None:
+        """This side has cut the pipe of a link that is over: nothing comes from it any more."""
         ...
 
     def informed(self, connection: Connection, envelope: Info | Heartbeat | Peers | Revoked) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from orbitmesh.core.clock import Clock
+from orbitmesh.core.errors import OrbitMeshError
 from orbitmesh.core.settings import Settings
 from orbitmesh.runtime.access import Access
 from orbitmesh.runtime.tasks import Tasks
@@ -51,6 +53,7 @@ class Presence:
         *,
         announcement: Callable[[Sequence[str]], bytes],
         addresses: Callable[[], Sequence[str]],
+        looked: Callable[[], None],
     ) -> None:
         """Make it, closed.
 
@@ -59,11 +62,14 @@ class Presence:
             sink: Takes each hint.
             announcement: Seals an announcement with some addresses.
             addresses: Where the node listens now.
+            looked: Told when the first look of a discovery is over.
         """
         self._tasks = tasks
         self._sink = sink
         self._announcement = announcement
         self._addresses = addresses
+        self._looked = looked
+        self._failures: Counter[str] = Counter()
         self._sessions: dict[str, DiscoverySession] = {}
         self._looking = 0
         self._is_withdrawn = False
@@ -97,35 +103,59 @@ class Presence:
             stack.pop_all()
         self._looking = len(self._sessions)
         for name, session in self._sessions.items():
-            self._tasks.spawn(self._begin(session), f"discovery {name}")
+            self._tasks.spawn(self._begin(name, session), f"discovery {name}")
 
     def withdraw(self) -> None:
         """Let nobody find this node any more."""
         if not self._is_withdrawn:
             self._is_withdrawn = True
             for name, session in self._sessions.items():
-                self._tasks.spawn(session.close(), f"withdrawing from {name}")
-
-    async def search(self) -> None:
-        """Look for others anew."""
-        for session in self._sessions.values():
-            await session.browse()
+                self._tasks.spawn(self._close(name, session), f"withdrawing from {name}")
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """What each discovery has counted."""
-        return {name: session.counters() for name, session in self._sessions.items()}
+        """What each discovery has counted, and how often it failed."""
+        return {
+            name: {**session.counters(), "failed": self._failures[name]} for name, session in self._sessions.items()
+        }
 
     async def close(self) -> None:
         """Close every discovery."""
-        for session in self._sessions.values():
-            await session.close()
+        for name, session in self._sessions.items():
+            await self._close(name, session)
 
-    async def _begin(self, session: DiscoverySession) -> None:
+    async def _begin(self, name: str, session: DiscoverySession) -> None:
+        """Look for others, then let others find this node; one discovery that cannot costs no other, and no node."""
         try:
             await session.browse()
+        except Exception as error:
+            self._failed(name, "look for others", error)
         finally:
             self._looking -= 1
-        await session.announce(self._announce, addresses=self._addresses())
+            self._looked()
+        if self._is_withdrawn:
+            return
+        try:
+            await session.announce(self._announce, addresses=self._addresses())
+        except Exception as error:
+            self._failed(name, "announce this node", error)
+
+    async def _close(self, name: str, session: DiscoverySession) -> None:
+        try:
+            await session.close()
+        except Exception as error:
+            self._failed(name, "close", error)
+
+    def _failed(self, name: str, what: str, error: Exception) -> None:
+        self._failures[name] += 1
+        logger.warning(
+            "the discovery %s could not %s: %s: %s",
+            name,
+            what,
+            type(error).__name__,
+            error,
+            exc_info=None if isinstance(error, OrbitMeshError) else error,
+            extra={"event": "discovery-failed", "code": getattr(error, "code", "")},
+        )
 
     def _announce(self, addresses: Sequence[str] | None = None) -> bytes:
         return self._announcement(self._addresses() if addresses is None else addresses)

@@ -21,6 +21,9 @@ logger = logging.getLogger("orbitmesh.runtime")
 RESERVED: Final = "orbitmesh."
 """Commands that begin like this belong to the node itself."""
 
+MAX_ROLES: Final = 64
+"""Roles of one command."""
+
 KINDS: Final[Mapping[str, Kind]] = {"call": Kind.CALL, "stream": Kind.STREAM}
 """Kinds by the name that handler classes use."""
 
@@ -94,12 +97,23 @@ def register(
         raise ConfigError(
             f"command {name!r}: concurrency={concurrency!r} is no number of calls: take 1 or more, or None"
         )
+    if not isinstance(idempotent, bool):
+        raise ConfigError(f"command {name!r}: idempotent={idempotent!r} cannot be used: take True or False")
+    if description is not None and not isinstance(description, str):
+        raise ConfigError(f"command {name!r}: description={description!r} is no text")
+    if tags is not None and not (
+        isinstance(tags, Mapping) and all(isinstance(text, str) for pair in tags.items() for text in pair)
+    ):
+        raise ConfigError(f"command {name!r}: tags={tags!r} cannot be used: write tags={{'owner': 'billing'}}")
+    needed = checked_roles(roles)
+    if len(needed) > MAX_ROLES:
+        raise ConfigError(f"command {name!r} asks for {len(needed)} roles: {MAX_ROLES} are what others can be told of")
     spec = read_signature(function, name=name, kind=kind, context_types=(Context,))
     return Registration(
         spec=spec,
         timeout=None if timeout is None else seconds(timeout, what=f"timeout of command {name!r}"),
         concurrency=concurrency,
-        roles=checked_roles(roles),
+        roles=needed,
         tags=dict(tags or {}),
         description=spec.description if description is None else description,
         is_idempotent=idempotent,
@@ -114,8 +128,11 @@ def plugin_registrations(handlers: Iterable[Handler]) -> dict[str, Registration]
             registration = register_handler(handler)
         except ConfigError as error:
             logger.warning("a plugin's handler is left out: %s", error, extra={"event": "plugin-broken"})
-        else:
-            made[registration.spec.name] = registration
+            continue
+        name = registration.spec.name
+        if name in made:
+            logger.warning("two plugins offer %r: the first one is taken", name, extra={"event": "plugin-broken"})
+        made.setdefault(name, registration)
     return made
 
 

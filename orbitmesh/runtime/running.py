@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from orbitmesh.core.errors import ConfigError
@@ -15,6 +17,8 @@ from orbitmesh.core.errors import ConfigError
 if TYPE_CHECKING:
     from orbitmesh.runtime.agent import Agent
 
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""Exit status of a process that SIGINT has ended."""
 
 _is_importing: Final[ContextVar[bool]] = ContextVar("orbitmesh_is_importing", default=False)
 
@@ -33,7 +37,8 @@ def run_agents(agents: Sequence[Agent]) -> None:
     """Serve until SIGINT or SIGTERM comes; a second signal ends it at once.
 
     Raises:
-        ConfigError: A loop runs here already, the module is only being imported, or an agent is set up wrongly.
+        ConfigError: A loop runs here already, this is not the main thread, the module is only being imported, or an
+            agent is set up wrongly.
         KeyboardInterrupt: SIGINT came; everything has been stopped.
     """
     if _is_importing.get():
@@ -47,9 +52,11 @@ def run_agents(agents: Sequence[Agent]) -> None:
         pass
     else:
         raise ConfigError("run() cannot be used inside a running loop: write `await agent.serve()`")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError("run() takes signals, which come to the main thread alone: write `await agent.serve()` here")
     from orbitmesh.runtime.logs import set_up_logging
 
-    set_up_logging()
+    set_up_logging(next((log for agent in agents if (log := agent.log)), None))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
             received = runner.run(_serve(agents))
@@ -75,39 +82,37 @@ def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 async def _serve(agents: Sequence[Agent]) -> int | None:
     """Serve all agents; returns the signal that ended it, None where one ended by itself."""
-    loop = asyncio.get_running_loop()
-    received: list[int] = []
     stopping = asyncio.Event()
-
-    def receive(number: int) -> None:
-        if received:  # somebody is in a hurry
-            _leave_signals(loop)
-        received.append(number)
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if sys.platform == "win32":
-            signal.signal(number, lambda n, _: loop.call_soon_threadsafe(receive, n))
-        else:
-            loop.add_signal_handler(number, receive, number)
-    try:
+    with _signals(stopping.set) as received:
         async with asyncio.TaskGroup() as group:
             serving = [group.create_task(agent.serve()) for agent in agents]
             stop = group.create_task(stopping.wait())
             await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.gather(*(agent.stop() for agent in agents))
-            for task in serving:
-                task.cancel()
             stop.cancel()
-    finally:
-        _leave_signals(loop)
+            for task in serving:  # one that serves finishes what runs, one that still starts takes itself down
+                task.cancel()
     return received[0] if received else None
 
 
-def _leave_signals(loop: asyncio.AbstractEventLoop) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if sys.platform == "win32":
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Meanwhile the first SIGINT or SIGTERM stops, and a second one ends the process, whatever the loop does.
+
+    So these are no handlers of the loop: it may be what hangs.
+    """
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+
+    def receive(number: int, _: FrameType | None) -> None:
+        if received:  # somebody is in a hurry
             signal.signal(number, signal.SIG_DFL)
-        else:
-            with contextlib.suppress(ValueError):  # it was taken away already
-                loop.remove_signal_handler(number)
+            signal.raise_signal(number)
+        received.append(number)
+        loop.call_soon_threadsafe(stop)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: it was not made in Python

@@ -27,6 +27,7 @@ from orbitmesh.runtime.context import Caller, Context
 from orbitmesh.runtime.middleware import Around, Intercepted, items_of
 from orbitmesh.runtime.registry import RESERVED, Registration
 from orbitmesh.runtime.threads import HandlerThreads
+from orbitmesh.security.roles import lesser
 from orbitmesh.spi.middleware import InterceptedCall
 from orbitmesh.wire import limits
 from orbitmesh.wire.envelopes import Call, Error, Kind, Notify
@@ -407,4 +408,4 @@ def _caller(connection: Connection, request: Call | Notify) -> Caller:
     origin = request.origin
     if origin is None:
         return peer
-    return Caller(name=origin.name, device=origin.device, roles=peer.roles & frozenset(origin.roles))
+    return Caller(name=origin.name, device=origin.device, roles=lesser(peer.roles, frozenset(origin.roles)))

@@ -27,7 +27,11 @@ logger = logging.getLogger("orbitmesh.runtime")
 
 
 def read_settings(
-    arguments: Mapping[str, Any], environment: Mapping[str, str] = os.environ, *, plugins: Collection[str] = ()
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    *,
+    plugins: Collection[str] = (),
+    is_quiet: bool = False,
 ) -> Settings:
     """Put the settings of a node together.
 
@@ -35,11 +39,12 @@ def read_settings(
         arguments: What the constructor was given; None counts as not given.
         environment: Where ``ORBITMESH_*`` stand.
         plugins: Names of installed plugins, whose ``ORBITMESH_<PLUGIN>_*`` are known.
+        is_quiet: Whether unknown variables are passed over in silence, as somebody else will warn of them.
 
     Raises:
         ConfigError: A value is malformed; the message names the setting and where it stands.
     """
-    from_environment = _from_environment(environment, plugins)
+    from_environment = _from_environment(environment, plugins, is_quiet=is_quiet)
     given = {name: value for name, value in arguments.items() if value is not None}
     home = os.path.expanduser(str(given.get("home") or from_environment.get("home") or default_home()))
     values: dict[str, Any] = {"home": home}
@@ -48,10 +53,9 @@ def read_settings(
         ("the environment", from_environment),
         ("the constructor", given),
     ):
-        for name, value in source.items():
-            values[name] = _value(name, value, where)
+        values |= _checked(source, where)
     values["home"] = home
-    return _settings(values)
+    return msgspec.convert(values, Settings)
 
 
 def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +72,7 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
             near = difflib.get_close_matches(name, _FIELDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_FIELDS)}"
             raise ConfigError(f"there is no setting {name!r}: {hint}")
-    _settings({name: _value(name, value, "the constructor") for name, value in given.items()})
+    _checked(given, "the constructor")
     return given
 
 
@@ -79,14 +83,17 @@ def default_home() -> str:
     return user_data_dir("orbitmesh", appauthor=False)
 
 
-def _settings(values: Mapping[str, Any]) -> Settings:
+def _checked(source: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of one source as they will be, so that what is wrong is told with the place where it stands."""
+    values = {name: _value(name, value, where) for name, value in source.items()}
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"settings cannot be used: {error}") from error
+        raise ConfigError(f"settings in {where} cannot be used: {error}") from error
+    return {name: getattr(settings, name) for name in values}
 
 
-def _from_environment(environment: Mapping[str, str], plugins: Collection[str]) -> dict[str, str]:
+def _from_environment(environment: Mapping[str, str], plugins: Collection[str], *, is_quiet: bool) -> dict[str, str]:
     values: dict[str, str] = {}
     for variable, value in environment.items():
         if not variable.startswith(_PREFIX):
@@ -94,7 +101,7 @@ def _from_environment(environment: Mapping[str, str], plugins: Collection[str]) 
         name = variable.removeprefix(_PREFIX).lower()
         if name in _FIELDS:
             values[name] = value
-        elif not _is_known(name, plugins):
+        elif not is_quiet and not _is_known(name, plugins):
             near = difflib.get_close_matches(name, [*_FIELDS, *_LATER], n=1)
             hint = f"; did you mean {_PREFIX}{near[0].upper()}?" if near else ""
             logger.warning("unknown setting %s is ignored%s", variable, hint, extra={"event": "unknown-setting"})

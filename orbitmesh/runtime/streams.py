@@ -73,7 +73,7 @@ class RemoteItems(AsyncIterator[Any]):
             self._tell()
         try:
             return self._decode(body, self._type)
-        except ValueError as error:
+        except Exception as error:  # a dataclass' own __post_init__ may raise anything
             self.close()
             raise InvalidResult(f"an item of the stream does not fit: {fault_of(error).under('')}") from error
 
@@ -127,18 +127,38 @@ class Stream(AsyncIterator[T], Generic[T]):
     yet wait, 256 or 1 MiB at most: then the producer waits.
     """
 
-    def __init__(self, command: str, begin: Callable[[], Awaitable[AsyncIterator[Any]]]) -> None:
+    def __init__(self, command: str, begin: Callable[[list[RemoteItems]], Awaitable[AsyncIterator[Any]]]) -> None:
+        """Make a stream that has not begun.
+
+        Args:
+            command: Name of its command.
+            begin: Opens it; adds what it opened on a link to the list, which middleware may wrap or leave aside.
+        """
         self._command = command
         self._begin = begin
         self._items: AsyncIterator[Any] | None = None
+        self._opened: list[RemoteItems] = []
+        self._beginning: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_reading = False
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
         """Find the agent and start the command."""
-        if self._items is None and not self._is_closed:
+        if self._beginning is None and not self._is_closed:
             self._loop = asyncio.get_running_loop()
-            self._items = await self._begin()
+            self._beginning = self._loop.create_future()
+            try:
+                self._items = await self._begin(self._opened)
+            except BaseException:
+                await self.aclose()
+                raise
+            finally:
+                self._beginning.set_result(None)
+            if self._is_closed:  # meanwhile, by another task
+                await self.aclose()
+        elif self._beginning is not None and not self._beginning.done():
+            await asyncio.shield(self._beginning)
         return self
 
     async def __aexit__(
@@ -152,37 +172,43 @@ class Stream(AsyncIterator[T], Generic[T]):
 
         Raises:
             OrbitMeshError: As in ``Mesh.invoke``.
+            RuntimeError: Another task waits for the next item already.
         """
         if self._items is None:
-            if self._is_closed:
+            if not self._is_closed:
+                await self.__aenter__()
+            if self._items is None:
                 raise StopAsyncIteration
-            await self.__aenter__()
-        assert self._items is not None
+        if self._is_reading:
+            raise RuntimeError("another task waits for the next item of this stream: let one task read it")
+        self._is_reading = True
         try:
             item: T = await anext(self._items)
-        except asyncio.CancelledError:
+        except BaseException:
+            self._is_reading = False
             await self.aclose()
             raise
-        except BaseException:
-            self._is_closed = True
-            raise
+        self._is_reading = False
         return item
 
     async def aclose(self) -> None:
         """Want no more; the work on the other side is cancelled. Calling it again is harmless."""
         self._is_closed = True
         items, self._items = self._items, None
-        if items is None:
-            return
-        if isinstance(items, RemoteItems):
-            items.close()
-        elif (close := getattr(items, "aclose", None)) is not None:
-            await close()
+        try:
+            # What another task reads ends with what it reads from.
+            if not self._is_reading and (close := getattr(items, "aclose", None)) is not None:
+                await close()
+        finally:
+            for opened in self._opened:
+                opened.close()
+            self._opened.clear()
 
     def __del__(self) -> None:
         """A stream that was dropped while open is closed, with a warning: its producer would wait for ever."""
-        loop, items = self._loop, self._items
-        if loop is None or self._is_closed or loop.is_closed() or not isinstance(items, RemoteItems):
+        loop, opened = self._loop, self._opened
+        if loop is None or self._is_closed or loop.is_closed() or not opened:
             return
-        loop.call_soon_threadsafe(items.close)
+        for items in opened:
+            loop.call_soon_threadsafe(items.close)
         warnings.warn(f"a stream of {self._command!r} was dropped open: use `async with`", ResourceWarning, 2)

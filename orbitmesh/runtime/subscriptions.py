@@ -6,56 +6,75 @@ import asyncio
 import inspect
 import logging
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, get_args, get_origin
 
 from orbitmesh.core.errors import ConfigError, InvalidResult
-from orbitmesh.link.outbox import EVENT_BYTES, EVENTS
 from orbitmesh.runtime.annotations import home_of, names_in_reach, resolve
+from orbitmesh.runtime.backlog import Backlog
 from orbitmesh.runtime.conversion import fault_of
 from orbitmesh.runtime.events import Arrived, Event
+from orbitmesh.runtime.tasks import cancelled
 from orbitmesh.runtime.threads import HandlerThreads
 
 T = TypeVar("T")
 
 logger = logging.getLogger("orbitmesh.handlers")
 
+_FAILING: Final = 1024
+"""Publishers whose events fail that are remembered, so that each is told of once."""
 
-class Backlog:
-    """Events that wait for one reader: bounded, the oldest are dropped and counted by publisher.
+
+class Inbox:
+    """What the node knows of a subscription: the events that wait for it.
+
+    Apart from ``Subscription``, so that one which its user has dropped is noticed.
 
     Attributes:
-        dropped: Events dropped since the start.
+        is_closed: Whether nothing more comes.
     """
 
-    __slots__ = ("_events", "_missed", "_size", "dropped")
-
     def __init__(self) -> None:
-        self.dropped = 0
-        self._events: deque[Arrived] = deque()
-        self._size = 0
-        self._missed: Counter[str] = Counter()
+        self.is_closed = False
+        self._backlog = Backlog()
+        self._waiters: list[asyncio.Future[None]] = []
 
-    def __len__(self) -> int:
-        return len(self._events)
+    def arrived(self, event: Arrived) -> None:
+        """An event came."""
+        self._backlog.put(event)
+        self._wake()
 
-    def put(self, event: Arrived) -> None:
-        """Add an event."""
-        self._events.append(event)
-        self._size += event.size
-        while len(self._events) > EVENTS or (self._size > EVENT_BYTES and len(self._events) > 1):
-            lost = self._events.popleft()
-            self._size -= lost.size
-            self._missed[lost.publisher] += 1 + lost.envelope.missed
-            self.dropped += 1
+    def closed(self) -> None:
+        """Nothing more comes; what is there can still be taken."""
+        self.is_closed = True
+        self._wake()
 
-    def take(self) -> tuple[Arrived, int]:
-        """The oldest event, and how many of its publisher's were dropped before it."""
-        event = self._events.popleft()
-        self._size -= event.size
-        return event, self._missed.pop(event.publisher, 0)
+    def clear(self) -> None:
+        """Let go of what waits."""
+        self._backlog.clear()
+
+    async def next(self) -> tuple[Arrived, int] | None:
+        """The oldest event, and how many were dropped before it; waits for it. None: there are no more."""
+        while not self._backlog:
+            if self.is_closed:
+                return None
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return self._backlog.take()
+
+    def _wake(self) -> None:
+        """Let all readers look: whoever comes first takes it."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Subscription(AsyncIterator[Event[T]], Generic[T]):
@@ -63,6 +82,7 @@ class Subscription(AsyncIterator[Event[T]], Generic[T]):
 
     Entering it waits until those present have confirmed, so that nothing they publish afterwards is missed. What comes
     while nobody reads waits, 10,000 events or 8 MiB at most; ``missed`` of the next event tells what was dropped.
+    Several tasks may read it: each event goes to one of them.
 
     Raises:
         InvalidResult: Data of an event does not fit ``returns``; iterating may go on after it.
@@ -73,25 +93,31 @@ class Subscription(AsyncIterator[Event[T]], Generic[T]):
         pattern: str,
         *,
         type_: Any,
-        enter: Callable[[Subscription[T]], Awaitable[None]],
-        leave: Callable[[Subscription[T]], None],
+        enter: Callable[[Inbox], Awaitable[None]],
+        leave: Callable[[Inbox], None],
     ) -> None:
         self.pattern: Final = pattern
         self._type = type_
         self._enter = enter
         self._leave = leave
-        self._backlog = Backlog()
-        self._waiter: asyncio.Future[None] | None = None
+        self._inbox = Inbox()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_entered = False
-        self._is_closed = False
+        self._entering: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Begin to hear; returns when those present have confirmed."""
-        if not self._is_entered:
-            self._is_entered = True
+        if self._entering is None:
             self._loop = asyncio.get_running_loop()
-            await self._enter(self)
+            self._entering = self._loop.create_future()
+            try:
+                await self._enter(self._inbox)
+            except BaseException:
+                await self.aclose()
+                raise
+            finally:
+                self._entering.set_result(None)
+        elif not self._entering.done():
+            await asyncio.shield(self._entering)
         return self
 
     async def __aexit__(
@@ -102,48 +128,31 @@ class Subscription(AsyncIterator[Event[T]], Generic[T]):
 
     async def __anext__(self) -> Event[T]:
         """The next event; waits for it."""
-        if not self._is_entered:
+        if self._entering is None or not self._entering.done():
             await self.__aenter__()
-        while not self._backlog:
-            if self._is_closed:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        arrived, missed = self._backlog.take()
+        taken = await self._inbox.next()
+        if taken is None:
+            raise StopAsyncIteration
+        arrived, missed = taken
         try:
             return arrived.decode(self._type, missed=missed)
-        except ValueError as error:
+        except Exception as error:  # a dataclass' own __post_init__ may raise anything
             raise InvalidResult(f"event {arrived.envelope.topic!r}: {fault_of(error).under('')}") from error
 
     async def aclose(self) -> None:
         """Hear no more. Calling it again is harmless."""
-        if self._is_entered and not self._is_closed:
-            self._leave(self)
-        self.closed()
+        if self._loop is not None and not self._inbox.is_closed:
+            self._leave(self._inbox)
+        self._inbox.closed()
+        self._inbox.clear()
 
     def __del__(self) -> None:
         """A subscription that was dropped while open is closed, with a warning: its publishers would go on sending."""
-        loop = self._loop
-        if loop is None or self._is_closed or loop.is_closed():
+        loop, inbox = self._loop, self._inbox
+        if loop is None or inbox.is_closed or loop.is_closed():
             return
-        loop.call_soon_threadsafe(self._leave, self)
+        loop.call_soon_threadsafe(self._leave, inbox)
         warnings.warn(f"a subscription to {self.pattern!r} was dropped open: use `async with`", ResourceWarning, 2)
-
-    # Listener
-
-    def arrived(self, event: Arrived) -> None:
-        """An event came."""
-        self._backlog.put(event)
-        self._wake()
-
-    def closed(self) -> None:
-        """The node stops, or the subscription is closed."""
-        self._is_closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class EventHandler:
@@ -151,7 +160,8 @@ class EventHandler:
 
     Attributes:
         pattern: What it hears.
-        counts: ``handled``, ``failed``, ``unfit`` (data that does not fit its annotation), ``dropped``.
+        counts: ``handled``, ``failed``, ``unfit`` (data that does not fit its annotation), ``dropped`` (it was too slow
+            for them, or stopped before them).
     """
 
     def __init__(self, pattern: str, function: Callable[..., Any], threads: HandlerThreads) -> None:
@@ -164,11 +174,13 @@ class EventHandler:
         self._threads = threads
         self._backlogs: dict[str, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failing: set[str] = set()
         self._is_closed = False
 
     def arrived(self, event: Arrived) -> None:
         """An event came: it waits for those of its publisher before it."""
         if self._is_closed:
+            self.counts["dropped"] += 1
             return
         backlog = self._backlogs.get(event.publisher)
         if backlog is None:
@@ -189,14 +201,18 @@ class EventHandler:
         self._is_closed = True
 
     async def stop(self, grace: float) -> None:
-        """Let what is under way end, for at most ``grace`` seconds."""
+        """Let what is under way end, for at most ``grace`` seconds; then it is cancelled."""
         self._is_closed = True
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            stubborn = await cancelled(late)
+            if stubborn:
+                logger.warning(
+                    "%d runs of the handler %s go on, though they were cancelled",
+                    len(stubborn),
+                    self._name,
+                    extra={"event": "handler-stubborn"},
+                )
 
     async def _drain(self, publisher: str, backlog: Backlog) -> None:
         try:
@@ -204,12 +220,13 @@ class EventHandler:
                 arrived, missed = backlog.take()
                 await self._handle(arrived, missed)
         finally:
+            self.counts["dropped"] += backlog.clear()
             del self._backlogs[publisher]
 
     async def _handle(self, arrived: Arrived, missed: int) -> None:
         try:
             event = arrived.decode(self._type, missed=missed)
-        except ValueError as error:
+        except Exception as error:  # a dataclass' own __post_init__ may raise anything
             self._failed("unfit", arrived, fault_of(error).under(""))
             return
         try:
@@ -223,9 +240,16 @@ class EventHandler:
             self._failed("failed", arrived, f"{type(error).__name__}: {error}", error)
         else:
             self.counts["handled"] += 1
+            self._failing.discard(arrived.publisher)
 
     def _failed(self, what: str, arrived: Arrived, reason: str, error: BaseException | None = None) -> None:
+        """Count it; of a row of failures by one publisher the first is told, the counter has them all."""
         self.counts[what] += 1
+        if arrived.publisher in self._failing:
+            return
+        if len(self._failing) >= _FAILING:
+            self._failing.clear()
+        self._failing.add(arrived.publisher)
         logger.warning(
             "the handler %s of event %r by %s %s: %s",
             self._name,

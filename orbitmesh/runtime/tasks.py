@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+import logging
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Final
+
+logger = logging.getLogger("orbitmesh.runtime")
+
+TRIES: Final = 3
+TRY_SECONDS: Final = 1.0
+"""How often, and how far apart, a task is cancelled that does not end; users' code may catch what it should not."""
+
+
+async def cancelled(tasks: Collection[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Cancel tasks and wait until they have ended; returns those that do not, after ``TRIES`` tries."""
+    left = set(tasks)
+    for _ in range(TRIES):
+        if not left:
+            break
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=TRY_SECONDS)
+    return left
 
 
 class Tasks:
@@ -27,12 +46,9 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """Cancel what runs, and wait until it has ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        """Cancel what runs, and wait until it has ended; what does not end is told and left behind."""
+        for task in await cancelled(self._tasks):
+            logger.warning("%s goes on, though it was cancelled", task.get_name(), extra={"event": "task-stubborn"})
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

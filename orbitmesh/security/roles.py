@@ -28,10 +28,12 @@ def checked_roles(roles: Iterable[str]) -> frozenset[str]:
     """Return the roles as a set, or say what is wrong with them.
 
     Raises:
-        ConfigError: One text instead of several, or a malformed name.
+        ConfigError: One text instead of several, no list at all, or a malformed name.
     """
     if isinstance(roles, str):
         raise ConfigError(f"roles={roles!r} is one name: write roles=[{roles!r}]")
+    if not isinstance(roles, Iterable):
+        raise ConfigError(f"roles={roles!r} cannot be used: write a list of names, such as roles=['operator']")
     return frozenset(checked_name(role, what="role") for role in roles)
 
 
@@ -45,3 +47,14 @@ def may_call(roles: frozenset[str], required: frozenset[str]) -> bool:
     if OPERATOR in roles:
         return True
     return not roles.isdisjoint(required) if required else bool(roles - {OBSERVER})
+
+
+def lesser(roles: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+    """Roles that allow what both allow, and never more: by them a call is judged that one makes for another.
+
+    An operator calls everything, so beside one the other's roles count. Else it is what both have: that may be less
+    than both allow, where each may call by a role that the other lacks.
+    """
+    if OPERATOR in roles:
+        return others
+    return roles if OPERATOR in others else roles & others

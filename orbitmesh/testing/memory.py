@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from orbitmesh.builtin.memory.network import MemoryNetwork, network_of
@@ -52,13 +54,15 @@ class MemoryMesh(Mesh):
                 await agent.start(join=self)
                 started.append(agent)
         except BaseException:
-            for agent in reversed(started):
-                await agent.stop()
-            await super().stop()
+            await self._stop(started, 0.0)
             raise
 
     async def stop(self, grace: Duration = 10.0) -> None:
-        """Stop all agents, then the client."""
-        for agent in reversed(self._agents):
-            await agent.stop(grace)
-        await super().stop(grace)
+        """Stop all agents, then the client. An error that one of them raises keeps none of the others from it."""
+        await self._stop(self._agents, grace)
+
+    async def _stop(self, agents: Sequence[Agent], grace: Duration) -> None:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(super().stop, grace)
+            for agent in agents:
+                stack.push_async_callback(agent.stop, grace)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from orbitmesh.builtin.zeromq.addresses import Address
 from orbitmesh.builtin.zeromq.options import SPARE_FILES
 from orbitmesh.builtin.zeromq.shared import Shared
+from orbitmesh.builtin.zeromq.tcp import duplicate
 from orbitmesh.builtin.zeromq.zap import plain_host
 from orbitmesh.wire import limits
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("orbitmesh.zeromq")
 
 _CALM: Final = 0.9
-"""Below this share of the cap, going over it again is news."""
+"""Below this share of what was open when there were too many, too many are news again."""
 
 
 class Connection:
@@ -82,7 +83,7 @@ class Connections:
         self._unproven: deque[Connection] = deque()
         self._condemned: deque[Connection] = deque()
         self._open = 0
-        self._is_crowded = False
+        self._calm_below = 0.0  # while crowded: how many have to be open for it to be over
         self._is_shutting = False
         self._is_judging = False
         self._timer: asyncio.TimerHandle | None = None
@@ -121,8 +122,8 @@ class Connections:
             self._counts["unproven"] += 1
         if not connection.is_condemned:
             self._open -= 1
-            if self._is_crowded and self._open < self._shared.settings.max_connections * _CALM:
-                self._is_crowded = False
+            if self._open < self._calm_below:
+                self._calm_below = 0.0
 
     # Whose they are
 
@@ -131,13 +132,13 @@ class Connections:
 
         The address is empty when the other side has ended it and libzmq has not noticed yet.
         """
-        duplicate = _duplicate(descriptor)
+        held = duplicate(descriptor)
         self._catch_up()
         connection = self._by_descriptor.get(descriptor)
         address = ""
-        if duplicate is not None:
-            with duplicate, suppress(OSError):
-                host, port = duplicate.getpeername()[:2]
+        if held is not None:
+            with held, suppress(OSError):
+                host, port = held.getpeername()[:2]
                 address = str(Address(plain_host(host), port))
         return None if connection is None else (connection, address)
 
@@ -178,24 +179,28 @@ class Connections:
         finally:
             self._is_shutting = False
 
-    def close(self) -> None:
-        """Forget all. Calling it again is harmless."""
+    def close(self) -> list[socket.socket]:
+        """Forget all, and give a duplicate of each that is open. Calling it again is harmless."""
         self._is_closed = True
+        held = {descriptor: duplicate(descriptor) for descriptor in self._by_descriptor}
+        self._catch_up()
+        open_ = [one for descriptor, one in held.items() if one is not None and descriptor in self._by_descriptor]
         if self._timer is not None:
             self._timer.cancel()
         self._by_descriptor.clear()
         self._unproven.clear()
         self._condemned.clear()
+        return open_
 
     # Helpers
 
     def _cut(self, connection: Connection) -> None:
-        duplicate = _duplicate(connection.descriptor)
+        held = duplicate(connection.descriptor)
         self._catch_up()
-        if duplicate is None:
+        if held is None:
             self._counts["shut_failed"] += self._is_listed(connection)
             return
-        with duplicate:
+        with held:
             if not self._is_listed(connection):
                 return
             finish = None
@@ -204,7 +209,7 @@ class Connections:
                 self._revive(connection)
                 return
             try:
-                duplicate.shutdown(socket.SHUT_RDWR)
+                held.shutdown(socket.SHUT_RDWR)
             except OSError:  # the other side was faster
                 self._counts["shut_failed"] += 1
             if finish is not None:
@@ -247,22 +252,10 @@ class Connections:
         return self._by_descriptor.get(connection.descriptor) is connection
 
     def _tell_crowded(self) -> None:
-        if not self._is_crowded:
-            self._is_crowded = True
+        if not self._calm_below:
+            self._calm_below = (self._open - 1) * _CALM
             logger.warning(
                 "%d connections are open: further ones are shut at once until there are fewer",
                 self._open - 1,
                 extra={"event": "over-cap"},
             )
-
-
-def _duplicate(descriptor: int) -> socket.socket | None:
-    try:
-        number = socket.dup(descriptor)
-    except OSError:  # closed, or no descriptor is left
-        return None
-    try:
-        return socket.socket(fileno=number)
-    except OSError:  # a file of somebody's by now
-        socket.close(number)
-        return None

@@ -12,7 +12,7 @@ import zmq
 from orbitmesh.builtin.zeromq import monitor as events
 from orbitmesh.builtin.zeromq.addresses import Address
 from orbitmesh.builtin.zeromq.monitor import Monitor
-from orbitmesh.builtin.zeromq.options import CONNECT_SECONDS, HANDSHAKE_SECONDS, LINGER_SECONDS, make_dealer
+from orbitmesh.builtin.zeromq.options import CONNECT_SECONDS, HANDSHAKE_SECONDS, make_dealer
 from orbitmesh.builtin.zeromq.reading import (
     BURST,
     EVENTS,
@@ -48,6 +48,7 @@ class DialledPipe:
 
     __slots__ = (
         "_began",
+        "_descriptor",
         "_forget",
         "_has_sent",
         "_is_closed",
@@ -80,6 +81,7 @@ class DialledPipe:
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: Monitor | None = None
         self._reader: Reader | None = None
+        self._descriptor = -1
         self._reason = ""
         self._has_sent = False
         self._is_connected = False
@@ -115,7 +117,7 @@ class DialledPipe:
     def send(self, frames: Sequence[Frame]) -> bool:
         """Hand over one message."""
         socket, reader = self._socket, self._reader
-        if socket is None or reader is None or self._reason:
+        if socket is None or reader is None or self._reason or self._is_closed:
             return False  # nothing is sent before the handshake, nor after the end
         try:
             if len(frames) == 1:
@@ -136,10 +138,16 @@ class DialledPipe:
 
     def close(self) -> None:
         """Cut the connection now. ``lost`` does not follow."""
-        self.shut(0)
+        self.stop()
+        self.end(0)
 
-    def shut(self, linger: float = LINGER_SECONDS) -> None:
-        """Close the sockets; what is under way may leave for so many seconds. Again is harmless."""
+    @property
+    def descriptor(self) -> int:
+        """Of its TCP connection as libzmq told it, good for a look only; -1 without one."""
+        return self._descriptor if self._is_connected and not self._reason else -1
+
+    def stop(self) -> None:
+        """Take and bring nothing more; what is under way goes on until ``end``. Again is harmless."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -147,10 +155,13 @@ class DialledPipe:
             self._reader.close()
         if self._monitor is not None:
             self._monitor.close()
-        if self._socket is not None:
-            self._socket.close(int(linger * 1000) if self._is_connected and not self._reason else 0)
-        self._socket = None
         self._forget(self)
+
+    def end(self, linger: float) -> None:
+        """Close the socket; what libzmq still holds may leave for so many seconds. Again is harmless."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close(int(linger * 1000) if self.descriptor >= 0 else 0)
 
     # What libzmq tells
 
@@ -158,7 +169,9 @@ class DialledPipe:
         """Take in one event; nobody is told before ``_act``."""
         if event == events.HANDSHAKE_SUCCEEDED:
             self._is_connected = True
-        elif event != events.CONNECTED and not self._reason:
+        elif event == events.CONNECTED:
+            self._descriptor = value
+        elif not self._reason:
             self._reason = self._reason_of(event)
 
     def _act(self) -> None:
@@ -233,7 +246,7 @@ class DialledPipe:
             return
         self._reason = reason
         self._shared.counts["lost" if self._is_connected else "failed_dials"] += 1
-        self.shut(0)
+        self.close()
         self._shared.receiver.lost(self, reason)
 
     def _reason_of(self, event: int) -> str:

@@ -10,8 +10,9 @@ from typing import Final
 
 from orbitmesh.builtin.zeromq.addresses import parse
 from orbitmesh.builtin.zeromq.dialled import DialledPipe, look_up
+from orbitmesh.builtin.zeromq.leaving import until_taken
 from orbitmesh.builtin.zeromq.listener import Listener
-from orbitmesh.builtin.zeromq.options import Context, make_context, raise_file_limit
+from orbitmesh.builtin.zeromq.options import LINGER_SECONDS, Context, make_context, raise_file_limit
 from orbitmesh.builtin.zeromq.readiness import readiness_of
 from orbitmesh.builtin.zeromq.shared import Shared
 from orbitmesh.builtin.zeromq.zap import Doorkeeper
@@ -147,9 +148,17 @@ class ZeroMQEndpoint:
     async def _close(self) -> None:
         for task in list(self._look_ups):
             task.cancel()
-        for pipe in list(self._dialled):
-            pipe.shut()
-        self._listener.close()
+        pipes = list(self._dialled)
+        descriptors = self._listener.stop()
+        for pipe in pipes:
+            descriptors.append(pipe.descriptor)
+            pipe.stop()
+        end = self._shared.loop.time() + LINGER_SECONDS
+        await until_taken(descriptors, end)
+        linger = max(0.0, end - self._shared.loop.time())
+        for pipe in pipes:
+            pipe.end(linger)
+        self._listener.end(linger)
         self._shared.readiness.close()
         await _terminated(self._shared.context, self._doorkeeper)
 

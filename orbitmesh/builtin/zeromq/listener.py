@@ -14,7 +14,7 @@ from orbitmesh.builtin.zeromq.accepted import AcceptedPipe
 from orbitmesh.builtin.zeromq.addresses import Address, parse
 from orbitmesh.builtin.zeromq.connections import Connections
 from orbitmesh.builtin.zeromq.monitor import Monitor
-from orbitmesh.builtin.zeromq.options import LINGER_SECONDS, make_router
+from orbitmesh.builtin.zeromq.options import make_router
 from orbitmesh.builtin.zeromq.reading import (
     BURST,
     EVENTS,
@@ -60,6 +60,7 @@ class Listener:
         self._silence_asked_at = -1
         self._read = 0
         self._has_sent = False
+        self._is_stopped = False
         self._connections = Connections(
             shared,
             catch_up=self._catch_up,
@@ -144,17 +145,25 @@ class Listener:
         if pipe.connection is not None:
             self._connections.shut(pipe.connection)
 
-    def close(self) -> None:
-        """Close everything; what is under way may leave for a moment. Calling it again is harmless."""
+    def stop(self) -> list[int]:
+        """Take and bring nothing more; what is under way goes on until ``end``. Again is harmless.
+
+        Returns:
+            The descriptors of the connections, good for a look only.
+        """
+        self._is_stopped = True
         self._reader.close()
         self._monitor.close()
-        self._connections.close()
         for pipe in self._pipes.values():
             pipe.is_closed = pipe.is_gone = True
         self._pipes.clear()
         self._seen.clear()
         self._ending.clear()
-        self._socket.close(int(LINGER_SECONDS * 1000))
+        return self._connections.close()
+
+    def end(self, linger: float) -> None:
+        """Close the socket; what libzmq still holds may leave for so many seconds. Again is harmless."""
+        self._socket.close(int(linger * 1000))
 
     # Reading
 
@@ -191,18 +200,18 @@ class Listener:
                     is_drained = True
                     break
         except zmq.ZMQError:
-            if not socket.closed:  # else who was told has closed the endpoint
+            if not self._is_stopped:  # else who was told has closed the endpoint
                 raise
         finally:
             self._read += count
-            if count > kept and not socket.closed:
+            if count > kept and not self._is_stopped:
                 self._receiver.burst_ended()
         if ending:
             self._settle(ending, is_drained)
         if silence_asked_at >= 0 and (is_drained or self._read - silence_asked_at > len(self._pipes)):
             self._silence_asked_at = -1
             self._connections.shut_silent()
-        if socket.closed:
+        if self._is_stopped:
             return False
         return not is_drained or bool(self._ending) or (self._has_sent and bool(option(socket, EVENTS) & POLLIN))
 

@@ -42,7 +42,7 @@ class Reader:
         is_due: Whether a look at the socket is under way or scheduled. While it is, a send needs none of its own.
     """
 
-    __slots__ = ("_burst", "_descriptor", "_is_closed", "_loop", "_looks", "_readiness", "_socket", "is_due")
+    __slots__ = ("_burst", "_descriptor", "_is_closed", "_looks", "_loop", "_readiness", "_socket", "is_due")
 
     def __init__(
         self,

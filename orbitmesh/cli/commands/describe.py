@@ -53,7 +53,7 @@ def as_lines(description: AgentDescription, *, with_counters: bool) -> Iterator[
         "tags": " ".join(f"{name}={value}" for name, value in sorted(description.tags.items())),
         "labels": " ".join(description.capabilities),
         "metrics": " ".join(f"{name}={value:.4g}" for name, value in sorted(description.metrics.items())),
-        "addresses": " ".join(description.addresses),
+        "peers": " ".join(f"{address}?key={description.key}" for address in description.addresses),
     }
     yield from _columns({name: fact for name, fact in facts.items() if fact})
     for command in description.commands:

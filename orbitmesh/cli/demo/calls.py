@@ -99,8 +99,8 @@ class Calls:
         return 2 * len(board.prints) >= len(self._plan.entries) or not self._waiting
 
     def _kill_one(self) -> str:
-        """Kill the agent that has most to do, in the midst of it."""
-        victim = max(self._board.survivors, key=lambda row: (row.in_flight, row.calls))
+        """Kill the agent that has most to do, in the midst of it; one that has shown before that it can."""
+        victim = max(self._board.survivors, key=lambda row: (row.calls > 0, row.in_flight, row.calls))
         self._kill(victim.name)
         victim.state = "killed"
         self._board.kill = Kill(victim.name, time.perf_counter(), len(self._board.prints))

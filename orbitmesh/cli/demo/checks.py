@@ -80,7 +80,7 @@ def shortcomings(board: Board) -> list[str]:
     """What else should have happened and did not, as sentences."""
     found = [f"agent {row.name} is {row.state}" for row in board.survivors if row.state != "connected"]
     if len(board.latencies) >= _EVERYBODY * len(board.rows):
-        found += [f"agent {row.name} got no call at all" for row in board.rows.values() if not row.calls]
+        found += [f"agent {row.name} got no call at all" for row in board.survivors if not row.calls]
     for row in board.survivors:
         if not has_told(row):
             found.append(f"the events of agent {row.name} are incomplete: {row.events} came")

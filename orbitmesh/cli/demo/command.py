@@ -31,8 +31,7 @@ def demo(context: click.Context, path: Path | None, agents: int, is_kept: bool, 
 
     PATH is any folder; without it, the installed package's own.
     """
-    write_progress = write if not is_json else None
-    if write_progress is not None:
+    if not is_json:
         write(f"demo of {_shown(path)}")  # at once: what follows has much to import
     from orbitmesh.cli.demo.report import as_json as as_document
     from orbitmesh.cli.demo.report import as_lines
@@ -45,6 +44,10 @@ def demo(context: click.Context, path: Path | None, agents: int, is_kept: bool, 
     screen = _screen(is_json)
     try:
         report = run(lambda: Demo(order, screen).run())
+    except BaseExceptionGroup as errors:  # what a task raises comes in a group
+        if errors.subgroup(BrokenPipeError) is not None:
+            raise BrokenPipeError("nobody reads the output any more") from errors
+        raise
     finally:
         screen.close()
     if is_json:

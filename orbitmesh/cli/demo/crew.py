@@ -117,15 +117,15 @@ class Crew:
         return [child for child in self.children.values() if not child.ended.done()]
 
     async def lost(self) -> Child:
-        """Wait until one ends that nobody wanted to end."""
+        """Wait until one ends that nobody wanted to end; each is told once, also one that has ended already."""
         while True:
-            pending = {child.ended: child for child in self.present if not child.is_meant}
+            pending = {child.ended: child for child in self.children.values() if not child.is_meant}
             if not pending:
                 await asyncio.Event().wait()  # until cancelled
             await asyncio.wait([*pending], return_when=asyncio.FIRST_COMPLETED)
             for ended, child in pending.items():
                 if ended.done() and not child.is_meant:
-                    child.is_meant = True  # told once
+                    child.is_meant = True
                     return child
 
     async def end(self) -> list[str]:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
+import sys
 import threading
 import time
 from collections.abc import Coroutine
@@ -191,11 +193,20 @@ class Demo:
             alone = await self._beside(work(), self._watch_crew(), listen(events, board), self._look_on(mesh))
         board.problems += differences(plan, board, alone)
         board.problems += shortcomings(board)
+        await self._check_kill()
         return alone
 
     def _kill(self, name: str) -> None:
         self._crew.children[name].kill()
         self._screen.say(f"half-way: agent {name} is killed (SIGKILL)")
+
+    async def _check_kill(self) -> None:
+        """See that the kill was one: the process has ended, and by that signal."""
+        kill = self._board.kill
+        if kill is not None:
+            status = await self._crew.children[kill.agent].ended
+            if sys.platform != "win32" and status != -signal.SIGKILL:
+                self._board.problems.append(f"agent {kill.agent} ended with status {status} before it could be killed")
 
     async def _look_on(self, mesh: Mesh) -> None:
         """Keep the board and the screen up to date until cancelled."""

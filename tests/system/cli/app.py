@@ -82,10 +82,6 @@ async def refuse() -> None:
     raise CommandError("out-of-stock", "none left", data={"left": 0})
 
 
-@agent.command(roles=["nobody-has-this"])
-async def guarded() -> None: ...
-
-
 @agent.command()
 @narrow.command()
 async def wait_for_ever(key: str) -> None:

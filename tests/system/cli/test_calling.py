@@ -148,7 +148,11 @@ def test_a_terminal_gets_tables_with_styles(environment: dict[str, str], served:
     assert "\x1b[1m" in shown
     assert "─" in shown
     assert "worker" in shown
-    assert "\x1b" not in on_terminal({**environment, "NO_COLOR": "1", "TERM": "dumb"}, "call", "nothing-here=1")
+
+
+def test_errors_on_a_terminal_have_colours_unless_they_are_not_wanted(environment: dict[str, str]) -> None:
+    assert "\x1b[31m" in on_terminal(environment, "ls", "--tag", "roof")
+    assert "\x1b" not in on_terminal({**environment, "NO_COLOR": "1"}, "ls", "--tag", "roof")
 
 
 def test_a_terminal_is_not_painted_on_by_agents(environment: dict[str, str], served: object) -> None:

@@ -26,6 +26,11 @@ Client = Callable[..., Awaitable[Mesh]]
 Eventually = Callable[..., Awaitable[Any]]
 
 
+async def is_away(mesh: Mesh) -> bool:
+    """Whether the client has noticed that its agent is gone."""
+    return [agent.state for agent in await mesh.agents()] == [AgentState.SUSPECT]
+
+
 async def test_a_killed_agent_ends_its_calls_and_streams_at_once(start_agent: Start, client: Client) -> None:
     child = start_agent("a")
     mesh = await client()
@@ -44,8 +49,7 @@ async def test_a_killed_agent_ends_its_calls_and_streams_at_once(start_agent: St
         assert isinstance(outcome, PeerLost)
     # Nobody had to wait for a timeout: the shortest there is would be the silence of a link.
     assert time.monotonic() - killed < 5
-    (seen,) = await mesh.agents()
-    assert seen.state is AgentState.SUSPECT
+    assert await is_away(mesh)
     with pytest.raises(NoAgent):
         await mesh.invoke("whoami", on="a", wait=False)
 
@@ -62,6 +66,7 @@ async def test_a_restarted_agent_is_the_same_node_with_a_later_start(
         await mesh.invoke("emit", {"topic": "up.x", "first": 1, "count": 1}, on="a")
         assert (await anext(events)).data == 1
         first.kill()
+        await eventually(lambda: is_away(mesh))
         second = start_agent("a", pattern="down.*")
         told = await mesh.invoke("whoami", on="a")
         assert (told["id"], told["pid"]) == (node_id, second.pid)
@@ -90,26 +95,25 @@ async def test_calls_by_name_go_on_through_ten_crashes_and_restarts(start_agent:
                 outcomes.append((await mesh.invoke("whoami", on="a", timeout=10))["pid"])
             except OrbitMeshError as error:
                 outcomes.append(error)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
 
     callers = [asyncio.create_task(call_on(number)) for number in range(8)]
     pids = []
-    for _ in range(10):
+    for _ in range(11):
         child = start_agent("a")
         pids.append(child.pid)
         async with asyncio.timeout(20):
             while outcomes.count(child.pid) < 20:
                 await asyncio.sleep(0.01)
-        child.kill()
-    last = start_agent("a")
-    assert (await mesh.invoke("whoami", on="a"))["pid"] == last.pid
+        if len(pids) < 11:
+            child.kill()
     is_over = True
     async with asyncio.timeout(20):
         await asyncio.gather(*callers)
     failed = {type(outcome) for outcome in outcomes if isinstance(outcome, OrbitMeshError)}
     assert failed <= {PeerLost}, failed  # NoAgent would mean that a restart took ten seconds to be found
     answered = [outcome for outcome in outcomes if isinstance(outcome, int)]
-    order = [pids.index(pid) for pid in answered if pid != last.pid]
+    order = [pids.index(pid) for pid in answered]
     assert order == sorted(order)
 
 

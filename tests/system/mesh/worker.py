@@ -1,12 +1,12 @@
 """An agent in a process of its own, with commands for everything that the tests ask of one.
 
-Usage: worker.py OPTIONS, a JSON object of what ``Agent`` takes; ``dials`` (a pattern) makes it a watcher. Everything
-else stands in the environment.
+Usage: worker.py OPTIONS, a JSON object of what ``make_agent`` takes. Everything else stands in the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import sys
@@ -19,9 +19,10 @@ from orbitmesh import Agent, Context, Event
 
 
 def make_agent(options: dict[str, Any]) -> Agent:
-    """An agent with the commands below; ``pattern`` is what it hears."""
-    pattern = options.pop("pattern", "")
+    """An agent with the commands below; ``pattern`` is what it hears, ``grace`` what it gives those who run at its end."""
+    pattern, grace = options.pop("pattern", ""), options.pop("grace", 10)
     agent = Agent(**options)
+    agent.stop = functools.partial(agent.stop, grace)  # type: ignore[method-assign]  # what serve() calls at its end
     heard: list[Any] = []
     started: list[float] = []
 

@@ -156,9 +156,12 @@ async def linked(
 class Stranger:
     """A plain DEALER that does as it likes, in a context of its own."""
 
-    def __init__(self, server_key: bytes | None, *, identity: bytes = b"", keys: tuple[bytes, bytes] | None = None):
+    def __init__(
+        self, server_key: bytes | None, *, identity: bytes = b"", keys: tuple[bytes, bytes] | None = None
+    ) -> None:
         self.context = zmq.Context[zmq.Socket[bytes]]()
-        self.public_key, secret_key = keys or key_pair()
+        self.keys = keys or key_pair()
+        self.public_key = self.keys[0]
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 2000)
         self.socket.set(zmq.SNDHWM, 0)
@@ -168,7 +171,7 @@ class Stranger:
         if server_key is not None:
             self.socket.set(zmq.CURVE_SERVERKEY, server_key)
             self.socket.set(zmq.CURVE_PUBLICKEY, self.public_key)
-            self.socket.set(zmq.CURVE_SECRETKEY, secret_key)
+            self.socket.set(zmq.CURVE_SECRETKEY, self.keys[1])
         self.monitor = self.socket.get_monitor_socket()
 
     def connect(self, address: str) -> None:
@@ -233,10 +236,10 @@ def stranger() -> Iterator[Callable[..., Stranger]]:
     """Make strangers; they are closed at the end."""
     made: list[Stranger] = []
 
-    def make(server: Node | None = None, **how: Any) -> Stranger:
+    def make(server: Node | None = None, *, connects: bool = True, **how: Any) -> Stranger:
         one = Stranger(None if server is None else server.public_key, **how)
         made.append(one)
-        if server is not None:
+        if server is not None and connects:
             one.connect(server.endpoint.addresses[0])
         return one
 

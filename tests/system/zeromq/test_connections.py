@@ -16,7 +16,7 @@ import pytest
 
 from orbitmesh.builtin.zeromq import orbitmesh_transports
 from orbitmesh.core.errors import ConfigError
-from orbitmesh.spi.transport import Pipe, Transport
+from orbitmesh.spi.transport import Frame, Pipe, Transport
 
 Open = Callable[..., Awaitable[Any]]
 Linked = Callable[..., Awaitable[tuple[Any, Any, Pipe, Pipe]]]
@@ -62,7 +62,8 @@ async def test_an_accepted_connection_is_told_with_its_first_message_only(node: 
 async def test_messages_of_one_to_three_frames_go_both_ways_unchanged(linked: Linked, size: int) -> None:
     server, client, theirs, ours = await linked()
     body = os.urandom(size)
-    for frames in ([body], [b"batch", body], [b"batch", memoryview(body), body]):
+    shapes: list[list[Frame]] = [[body], [b"batch", body], [b"batch", memoryview(body), body]]
+    for frames in shapes:
         for sender, receiver, pipe, other in ((client, server, ours, theirs), (server, client, theirs, ours)):
             before = len(receiver.messages[other])
             assert pipe.send(frames)

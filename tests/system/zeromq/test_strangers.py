@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -98,10 +100,13 @@ async def test_a_client_without_encryption_is_refused(linked: Linked, stranger: 
 )
 async def test_garbage_is_closed_at_once_and_counted(linked: Linked, tcp: Tcp, said: bytes) -> None:
     server, _, theirs, ours = await linked()
+    is_short = not said.startswith(GREETING)  # then libzmq may wait for more, up to its bound for a handshake
     for _ in range(10):
         connection = tcp(server.endpoint.addresses[0])
         connection.sendall(said)
-        connection.shutdown(socket.SHUT_WR) if len(said) > 4000 or said[:1] == b"G" else None
+        if is_short:
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_WR)
         await ended(connection)
     await server.until(lambda: server.count("unproven") == 10)
     await goes_on(server, theirs, ours)
@@ -127,11 +132,10 @@ async def test_silent_connections_are_shut(
     assert not server.reasons
 
 
+@pytest.mark.parametrize("is_timer_first", [True, False])
 async def test_a_message_that_waits_for_a_blocked_loop_counts_as_said(
-    node: Open, stranger: Strangers, monkeypatch: pytest.MonkeyPatch
+    node: Open, stranger: Strangers, monkeypatch: pytest.MonkeyPatch, is_timer_first: bool
 ) -> None:
-    import time
-
     monkeypatch.setattr(limits, "HELLO_SECONDS", 0.2)
     server = await node()
     one = stranger(server)
@@ -139,6 +143,8 @@ async def test_a_message_that_waits_for_a_blocked_loop_counts_as_said(
     await server.until(lambda: server.count("accepted") == 1)
     one.send(b"hello")
     time.sleep(0.5)  # noqa: ASYNC251  # this is the blocked loop
+    if is_timer_first:  # as on uvloop
+        server.endpoint._listener._connections._time_up()
     await server.until(lambda: server.accepted or server.count("silent"))
     assert server.count("silent") == 0
     assert server.accepted
@@ -184,9 +190,10 @@ async def test_a_flood_of_connections_is_shed_before_descriptors_run_out(node: O
         if not number % 50:
             pipe.send([b"still"])
     await client.until(lambda: len(client.messages[pipe]) == 6)
-    told = await other.ask()
+    async with asyncio.timeout(20):
+        while (told := await other.ask())["endpoint"]["accepted"] < 301:
+            pipe.send([b"still"])
     assert told["endpoint"]["over_cap"] > 100
-    assert told["endpoint"]["accepted"] == 301
     assert told["endpoint"]["connections"] < 160
 
 

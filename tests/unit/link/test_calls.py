@@ -100,6 +100,15 @@ def test_a_subscription_is_confirmed(pair: Pair) -> None:
     assert id_ not in pair.dialler.traffic.own
 
 
+def test_a_subscription_may_be_refused(pair: Pair) -> None:
+    id_ = pair.dialler.traffic.subscribe("a.*")
+    pair.settle()
+    pair.acceptor.traffic.deny(id_, Overloaded("too many"))
+    pair.settle()
+    assert isinstance(from_wire(pair.dialler.one(Error)), Overloaded)
+    assert id_ not in pair.dialler.traffic.own
+
+
 def test_a_subscription_that_has_not_left_is_taken_out(side: Side) -> None:
     side.traffic.cancel(side.traffic.subscribe("a.*"))
     assert side.said() == []

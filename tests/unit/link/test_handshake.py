@@ -22,7 +22,19 @@ from orbitmesh.link.outputs import Closed, Connected, Greeted
 from orbitmesh.link.states import LinkState
 from orbitmesh.wire import limits
 from orbitmesh.wire.encoding import decode, encode
-from orbitmesh.wire.envelopes import Call, Envelope, Goodbye, Heartbeat, Hello, Info, Ping, Subscribe, Welcome
+from orbitmesh.wire.envelopes import (
+    Call,
+    Envelope,
+    Error,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Info,
+    Ping,
+    Reply,
+    Subscribe,
+    Welcome,
+)
 from orbitmesh.wire.versions import VersionRange
 
 if TYPE_CHECKING:
@@ -95,6 +107,19 @@ def test_the_work_that_follows_the_last_statement_may_stand_in_the_same_message(
     side.hear(hello())
     side.hear(Info(0, is_complete=True), Call(1, "work", b""))
     assert [type(output) for output in side.drain()] == [Greeted, Info, Connected, Call]
+
+
+@pytest.mark.parametrize("answer", [Reply(2), Error(2, "overloaded", "too many")])
+def test_a_subscription_may_be_answered_before_everything_is_stated(
+    make_side: type[Side], answer: Reply | Error
+) -> None:
+    side = make_side("me", is_dialler=False)
+    side.hear(hello())
+    side.drain()
+    assert side.traffic.subscribe("a.*") == answer.id
+    side.said()
+    side.hear(answer)
+    assert side.drain() == [answer]
 
 
 @pytest.mark.parametrize("early", [Call(1, "work", b""), Subscribe(0, "a")])

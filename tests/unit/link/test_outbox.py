@@ -195,6 +195,20 @@ def test_a_slow_subscriber_loses_its_oldest_events_and_is_told_how_many(
     assert side.said() == [Event(0, "topic", b"", 5)]
 
 
+def test_one_can_see_whether_events_wait(side: Side) -> None:
+    side.traffic.publish(Event(0, "topic", b"", 0))
+    assert not side.link.has_events
+    side.traffic.publish(Event(0, "topic", bytes(300_000), 1))
+    assert side.link.has_events
+    side.said()
+    side.hear(Credit(1, 0, 0))
+    side.said()
+    assert not side.link.has_events
+    shut(side)
+    side.traffic.publish(Event(0, "topic", b"", 2))
+    assert side.link.has_events
+
+
 def test_a_backlog_of_events_leaves_a_message_at_a_time(side: Side) -> None:
     shut(side)
     for time in range(600):
