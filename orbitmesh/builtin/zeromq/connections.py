@@ -182,15 +182,20 @@ class Connections:
     def close(self) -> list[socket.socket]:
         """Forget all, and give a duplicate of each that is open. Calling it again is harmless."""
         self._is_closed = True
-        held = {descriptor: duplicate(descriptor) for descriptor in self._by_descriptor}
+        held = [(connection, duplicate(connection.descriptor)) for connection in self._by_descriptor.values()]
         self._catch_up()
-        open_ = [one for descriptor, one in held.items() if one is not None and descriptor in self._by_descriptor]
+        still_open = []
+        for connection, one in held:
+            if one is not None and self._is_listed(connection):
+                still_open.append(one)
+            elif one is not None:
+                one.close()
         if self._timer is not None:
             self._timer.cancel()
         self._by_descriptor.clear()
         self._unproven.clear()
         self._condemned.clear()
-        return open_
+        return still_open
 
     # Helpers
 

@@ -28,6 +28,7 @@ from orbitmesh.builtin.zeromq.reading import (
     send_all,
 )
 from orbitmesh.builtin.zeromq.shared import Shared
+from orbitmesh.builtin.zeromq.tcp import duplicate
 from orbitmesh.spi.transport import Frame
 from orbitmesh.wire import limits
 
@@ -138,30 +139,43 @@ class DialledPipe:
 
     def close(self) -> None:
         """Cut the connection now. ``lost`` does not follow."""
-        self.stop()
+        still_open = self.stop()
+        if still_open is not None:
+            still_open.close()
         self.end(0)
 
-    @property
-    def descriptor(self) -> int:
-        """Of its TCP connection as libzmq told it, good for a look only; -1 without one."""
-        return self._descriptor if self._is_connected and not self._reason else -1
+    def stop(self) -> net.socket | None:
+        """Take and bring nothing more; what is under way goes on until ``end``. Again is harmless.
 
-    def stop(self) -> None:
-        """Take and bring nothing more; what is under way goes on until ``end``. Again is harmless."""
+        Returns:
+            A duplicate of the connection, if it is open.
+        """
         if self._is_closed:
-            return
+            return None
         self._is_closed = True
+        still_open = None
         if self._reader is not None:
             self._reader.close()
         if self._monitor is not None:
+            if self._is_connected and not self._reason:
+                still_open = self._duplicate(self._monitor)
             self._monitor.close()
         self._forget(self)
+        return still_open
 
     def end(self, linger: float) -> None:
         """Close the socket; what libzmq still holds may leave for so many seconds. Again is harmless."""
         socket, self._socket = self._socket, None
         if socket is not None:
-            socket.close(int(linger * 1000) if self.descriptor >= 0 else 0)
+            socket.close(int(linger * 1000) if self._is_connected and not self._reason else 0)
+
+    def _duplicate(self, monitor: Monitor) -> net.socket | None:
+        held = duplicate(self._descriptor)
+        monitor.catch_up()  # libzmq tells of an end before it closes the descriptor, whose number is then used again
+        if held is not None and self._reason:
+            held.close()
+            return None
+        return held
 
     # What libzmq tells
 

@@ -10,11 +10,11 @@ from typing import Final
 
 from orbitmesh.builtin.zeromq.addresses import parse
 from orbitmesh.builtin.zeromq.dialled import DialledPipe, look_up
-from orbitmesh.builtin.zeromq.leaving import until_taken
 from orbitmesh.builtin.zeromq.listener import Listener
 from orbitmesh.builtin.zeromq.options import LINGER_SECONDS, Context, make_context, raise_file_limit
 from orbitmesh.builtin.zeromq.readiness import readiness_of
 from orbitmesh.builtin.zeromq.shared import Shared
+from orbitmesh.builtin.zeromq.tcp import take_leave
 from orbitmesh.builtin.zeromq.zap import Doorkeeper
 from orbitmesh.spi.transport import Pipe, Receiver, TransportSettings
 
@@ -149,18 +149,14 @@ class ZeroMQEndpoint:
         for task in list(self._look_ups):
             task.cancel()
         pipes = list(self._dialled)
-        descriptors = self._listener.stop()
-        for pipe in pipes:
-            descriptors.append(pipe.descriptor)
-            pipe.stop()
+        connections = self._listener.stop() + [one for pipe in pipes if (one := pipe.stop()) is not None]
         end = self._shared.loop.time() + LINGER_SECONDS
-        await until_taken(descriptors, end)
-        linger = max(0.0, end - self._shared.loop.time())
         for pipe in pipes:
-            pipe.end(linger)
-        self._listener.end(linger)
+            pipe.end(LINGER_SECONDS)
+        self._listener.end(LINGER_SECONDS)
         self._shared.readiness.close()
         await _terminated(self._shared.context, self._doorkeeper)
+        await take_leave(connections, end)
 
     def _ports(self) -> list[int]:
         """Ports to take where an address says 0, the best first."""

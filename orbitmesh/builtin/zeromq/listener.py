@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from socket import socket as TcpSocket  # noqa: N812  # a socket is ZeroMQ's in here
 from typing import Final
 
 import zmq
@@ -145,13 +146,14 @@ class Listener:
         if pipe.connection is not None:
             self._connections.shut(pipe.connection)
 
-    def stop(self) -> list[int]:
-        """Take and bring nothing more; what is under way goes on until ``end``. Again is harmless.
+    def stop(self) -> list[TcpSocket]:
+        """Take and bring nothing more; what is under way goes on until ``end``. To be called once.
 
         Returns:
-            The descriptors of the connections, good for a look only.
+            Duplicates of the connections that are open.
         """
         self._is_stopped = True
+        still_open = self._connections.close()
         self._reader.close()
         self._monitor.close()
         for pipe in self._pipes.values():
@@ -159,7 +161,7 @@ class Listener:
         self._pipes.clear()
         self._seen.clear()
         self._ending.clear()
-        return self._connections.close()
+        return still_open
 
     def end(self, linger: float) -> None:
         """Close the socket; what libzmq still holds may leave for so many seconds. Again is harmless."""
