@@ -139,29 +139,25 @@ class DialledPipe:
 
     def close(self) -> None:
         """Cut the connection now. ``lost`` does not follow."""
-        still_open = self.stop()
-        if still_open is not None:
-            still_open.close()
+        self._cease()
         self.end(0)
 
     def stop(self) -> net.socket | None:
-        """Take and bring nothing more; what is under way goes on until ``end``. Again is harmless.
+        """Take and bring nothing more; what is under way goes on until ``end``.
 
         Returns:
             A duplicate of the connection, if it is open.
         """
-        if self._is_closed:
-            return None
-        self._is_closed = True
-        still_open = None
-        if self._reader is not None:
-            self._reader.close()
-        if self._monitor is not None:
-            if self._is_connected and not self._reason:
-                still_open = self._duplicate(self._monitor)
-            self._monitor.close()
-        self._forget(self)
-        return still_open
+        held = None
+        if self._monitor is not None and self._is_connected and not self._is_closed:
+            held = duplicate(self._descriptor)
+            # libzmq tells of an end before it closes the descriptor, whose number is then used again.
+            self._monitor.catch_up()
+            if held is not None and self._reason:
+                held.close()
+                held = None
+        self._cease()
+        return held
 
     def end(self, linger: float) -> None:
         """Close the socket; what libzmq still holds may leave for so many seconds. Again is harmless."""
@@ -169,13 +165,15 @@ class DialledPipe:
         if socket is not None:
             socket.close(int(linger * 1000) if self._is_connected and not self._reason else 0)
 
-    def _duplicate(self, monitor: Monitor) -> net.socket | None:
-        held = duplicate(self._descriptor)
-        monitor.catch_up()  # libzmq tells of an end before it closes the descriptor, whose number is then used again
-        if held is not None and self._reason:
-            held.close()
-            return None
-        return held
+    def _cease(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._reader is not None:
+            self._reader.close()
+        if self._monitor is not None:
+            self._monitor.close()
+        self._forget(self)
 
     # What libzmq tells
 
