@@ -17,7 +17,7 @@ class Peer:
 
     Attributes:
         links: Greeted connections.
-        current: The one that carries new work: the oldest that is connected and not drained.
+        current: The one that carries new work: the first that was connected, until it is drained or ends.
 
     Wire: docs/protocol.md#one-link-per-pair
     """
@@ -99,7 +99,7 @@ class Peer:
         return any(
             other.pipe.is_dialled is not self._is_decider
             and not other.has_peer_drained
-            and other.link.state in (LinkState.CONNECTED, LinkState.BUSY, LinkState.LEAVING)
+            and other.link.state is not LinkState.CLOSED  # what the peer stated there may still be on its way, too
             for other in self.links
         )
 
@@ -123,6 +123,8 @@ class Peer:
         return (dialled[-1], accepted[-1]) if dialled and accepted else None
 
     def _choose(self) -> None:
+        if self.current in self.links and _carries(self.current):
+            return  # whoever changed it without a DRAIN would let what is newer overtake what is older
         self.current = next((connection for connection in self.links if _carries(connection)), None)
         if self.current is None:  # better a link that is being drained than none
             self.current = next((c for c in self.links if c.link.state is LinkState.CONNECTED), None)

@@ -35,7 +35,7 @@ def listener(name: str, heard: list[Any] | None = None) -> Agent:
 
     @agent.on("news.**")
     async def hear(event: Event[Any]) -> None:
-        if heard is not None:
+        if heard is not None and not event.publisher.endswith(f"/{name}"):  # it hears itself too
             heard.append(event.data)
 
     return agent
@@ -302,6 +302,7 @@ async def test_without_waiting_the_first_use_still_looks_and_no_longer_than_it_m
             await mesh.invoke("ask", on="nobody", wait=False)
         assert loop.time() == begun
     async with MemoryMesh(settle=10) as mesh:
+        await asyncio.sleep(0.01)
         node_of(mesh)._presence._looking = 1  # a discovery that takes its time
         begun = loop.time()
         with pytest.raises(NoAgent):
@@ -368,7 +369,8 @@ async def test_of_two_links_that_crossed_one_stays_and_no_call_is_lost(node_of: 
         await crossed(first, second, node_of, until)
         calls = [asyncio.ensure_future(second.mesh.invoke("ask", {"number": n}, on="first")) for n in range(200)]
         assert await asyncio.gather(*calls) == list(range(200))
-        await until(lambda: len(node_of(first).links._peers[node_of(second).id].links) == 1)
+        for one, other in ((first, second), (second, first)):
+            await until(lambda a=node_of(one), b=node_of(other): len(a.links._peers[b.id].links) == 1)
         (here,) = node_of(first).links._peers[node_of(second).id].links
         (there,) = node_of(second).links._peers[node_of(first).id].links
         lower = first if node_of(first).id < node_of(second).id else second
@@ -380,43 +382,54 @@ async def test_of_two_links_that_crossed_one_stays_and_no_call_is_lost(node_of: 
         await second.stop()
 
 
-@pytest.mark.parametrize("is_slow_first", [True, False])
+class Behind:
+    """Lets one of two connections fall behind the other; each keeps its own order."""
+
+    def __init__(self, node: Any, *, is_dialled: bool) -> None:
+        self._node = node
+        self._is_dialled = is_dialled
+        self._received = node.endpoint.receiver.received
+        node.endpoint.receiver.received = self.received
+        self.seconds = 0.0
+
+    def received(self, pipe: Any, frames: Any) -> None:
+        if pipe.is_dialled is self._is_dialled and self.seconds:
+            asyncio.get_running_loop().call_later(self.seconds, self._deliver, pipe, frames)
+        else:
+            self._received(pipe, frames)
+
+    def _deliver(self, pipe: Any, frames: Any) -> None:
+        self._received(pipe, frames)
+        self._node.links.burst_ended()
+
+
+@pytest.mark.parametrize("is_dialled", [True, False])
 async def test_events_keep_the_order_of_their_publisher_while_links_cross(
-    is_slow_first: bool, node_of: Any, until: Any
+    is_dialled: bool, node_of: Any, until: Any
 ) -> None:
-    """Whichever of the two connections is the slower one."""
-    heard: list[Any] = []
+    """Whichever of the two connections is the slower one, and whoever of the two decides which one stays."""
+    heard = [list[int](), list[int]()]
     async with MemoryMesh() as mesh:
         mesh.network.delay(0.05)
-        first, second = listener("first"), listener("second", heard)
-        await asyncio.gather(first.start(join=mesh), second.start(join=mesh))
-        node = node_of(second)
-        received = node.endpoint.receiver.received
-        loop = asyncio.get_running_loop()
-
-        def late(pipe: Any, frames: Any) -> None:
-            """Each connection keeps its order, and one of them is behind."""
-            if pipe.is_dialled is is_slow_first:
-                loop.call_later(0.5, _deliver, node, received, pipe, frames)
-            else:
-                received(pipe, frames)
-
-        node.endpoint.receiver.received = late
-        told = 0
+        agents = [listener("first", heard[0]), listener("second", heard[1])]
+        await asyncio.gather(*(agent.start(join=mesh) for agent in agents))
+        nodes = [node_of(agent) for agent in agents]
+        behind = [Behind(node, is_dialled=is_dialled) for node in nodes]
+        told = [0, 0]
         for number in range(600):
-            told += await first.mesh.publish("news.a", number) > 0
-            await asyncio.sleep(0.01)
-        await until(lambda: len(heard) >= told)
-        await asyncio.sleep(2)
-        assert heard == sorted(heard)
-        assert heard == list(range(600 - told, 600))
-        await first.stop()
-        await second.stop()
-
-
-def _deliver(node: Any, received: Any, pipe: Any, frames: Any) -> None:
-    received(pipe, frames)
-    node.links.burst_ended()
+            for which, node in enumerate(nodes):
+                node.finder.is_settled = True  # none of this waits for the links to be settled
+                told[which] += await agents[which].mesh.publish("news.a", number) > 0
+                peer = nodes[1 - which].links._peers.get(node.id)
+                if peer is not None and sum(c.link.state is LinkState.CONNECTED for c in peer.links) == 2:
+                    behind[1 - which].seconds = 0.5
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(5)
+        assert all(each.seconds for each in behind)  # they did cross
+        for which in (0, 1):
+            assert heard[which] == list(range(600 - told[1 - which], 600))
+        for agent in agents:
+            await agent.stop()
 
 
 async def test_a_subscription_that_begins_while_links_cross_hears_of_both_and_for_good(
@@ -437,6 +450,7 @@ async def test_a_subscription_that_begins_while_links_cross_hears_of_both_and_fo
             assert await second.mesh.publish("more", 2) == 1
             assert (await anext(events)).data == 2
             assert (await anext(more)).data == 2
+        await asyncio.sleep(1)
         assert await first.mesh.publish("other", 3) == 0
         await first.stop()
         await second.stop()
@@ -446,11 +460,12 @@ async def test_a_subscription_that_begins_while_a_link_comes_up_is_told_to_it_to
     agent = server()
     async with MemoryMesh() as mesh:
         await mesh.agents()
-        mesh.network.delay(0.1)
         await agent.start(join=mesh)
-        await until(lambda: any(c.link.state is LinkState.WELCOMED for c in node_of(mesh).links))
-        async with mesh.subscribe("news") as events:
-            assert await agent.mesh.publish("news", 1) == 1
+        agent.mesh._calls().node.finder.is_settled = True
+        mesh.network.delay(0.1)
+        await until(lambda: any(c.link.state is LinkState.WELCOMED for c in node_of(agent).links))
+        async with agent.mesh.subscribe("news") as events:
+            assert await mesh.publish("news", 1) == 1
             assert (await anext(events)).data == 1
         await agent.stop()
 

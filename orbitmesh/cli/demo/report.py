@@ -93,7 +93,7 @@ def as_lines(report: Report) -> Iterator[str]:
     """The summary, line by line."""
     board, index = report.board, report.index
     yield ""
-    yield f"files      {len(index):,}"
+    yield f"files      {len(index):,}" + ("" if report.alone is not None else f" of {board.files or 0:,}")
     yield f"bytes      {sum(size for _, size in index.values()):,}"
     yield "calls      " + ", ".join(f"{row.name} {row.calls:,}" for row in board.rows.values())
     yield from _latency(report)

@@ -25,6 +25,8 @@ from orbitmesh.cli.demo.report import Report, as_lines
 from orbitmesh.cli.demo.worker import Progress, make_agent, watch_parent
 from orbitmesh.testing import MemoryMesh
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it kills by signals and makes pipes with names")
+
 
 def drawn_up(folder: Path) -> Plan:
     return draw_up(os.fsencode(folder), is_abandoned=lambda: False)
@@ -256,6 +258,3 @@ def test_everything_that_is_missing_is_told() -> None:
     ]
     board.kill = None
     assert "no agent was killed" in shortcomings(board)
-
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it kills by signals and makes pipes with names")
