@@ -123,10 +123,10 @@ class Link:
                 _check_stating(envelopes)
             elif self.state is LinkState.LEAVING and self._outbox.has_farewell:
                 self._state_since = now  # the peer still takes in what has to leave before the last word
-            readers = self._readers
+            readers, closed = self._readers, LinkState.CLOSED
             for envelope in envelopes:
                 readers[type(envelope)](envelope, now)
-                if self.is_closed:
+                if self.state is closed:
                     return
         except ProtocolError as error:
             self._close(Cause.BREACH, Closed(error, is_breach=True))

@@ -105,6 +105,7 @@ class Connection:
         self._owner = owner
         self._writable: list[asyncio.Future[None]] = []
         self._is_flush_due = False
+        self._queued = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._linger: asyncio.TimerHandle | None = None
@@ -153,7 +154,8 @@ class Connection:
 
     def queued(self) -> None:
         """Something was put on the link: let it leave at the end of this turn, or at once when there is much."""
-        if self.link.waiting >= limits.FLUSH_ENVELOPES:
+        self._queued += 1
+        if self._queued >= limits.FLUSH_ENVELOPES:
             self.flush()
         elif not self._is_flush_due and not self._is_reading:
             self._is_flush_due = True
@@ -165,6 +167,7 @@ class Connection:
 
     def flush(self) -> None:
         """Send all that may leave now."""
+        self._queued = 0
         take, send = self.link.take, self.pipe.send
         while (frames := take()) is not None:
             if not send(frames):
@@ -213,29 +216,30 @@ class Connection:
         requests: list[Request] = []
         futures = self.futures
         for output in self.link.drain():
-            match output:
-                case Reply():
-                    future = futures.pop(output.id, None)
-                    if future is not None and not future.done():
-                        future.set_result(output)
-                case Call() | Notify() | Raw():
-                    requests.append(output)
-                case Item():
-                    exchange = self.exchanges.get(output.id)
-                    if exchange is not None:
-                        exchange.on_item(output)
-                case _:
-                    if requests:
-                        self._owner.requested(self, requests)
-                        requests = []
-                    self._act(output)
+            # Compared by type, not matched: that is three times as fast, and most of what comes are these four.
+            kind = type(output)
+            if kind is Item:
+                exchange = self.exchanges.get(output.id)  # type: ignore[union-attr]  # as its type says, here and below
+                if exchange is not None:
+                    exchange.on_item(output)  # type: ignore[arg-type]
+            elif kind is Reply:
+                future = futures.pop(output.id, None)  # type: ignore[union-attr]
+                if future is not None and not future.done():
+                    future.set_result(output)  # type: ignore[arg-type]
+            elif kind is Call or kind is Notify or kind is Raw:
+                requests.append(output)  # type: ignore[arg-type]
+            else:
+                if requests:
+                    self._owner.requested(self, requests)
+                    requests = []
+                self._act(output)
         if requests:
             self._owner.requested(self, requests)
 
     def _act(self, output: Output) -> None:
         owner = self._owner
-        if self.refusal is not None and type(output) is not Closed:
-            return
+        if (self.is_closed or self.refusal is not None) and type(output) is not Closed:
+            return  # what came before it still stands behind it where it was this output's fault
         match output:
             case Error():
                 self._finish(output.id, output)

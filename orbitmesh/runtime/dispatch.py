@@ -115,7 +115,7 @@ class Dispatcher:
         for served in list(self._waiting):
             self._waiting.remove(served)
             self._refuse(served.connection, served.request, Overloaded("the agent stops", retry_after=1.0))
-            served.forget()
+            self._unlist(served)
         if not self.running:
             return
         self._idle = self._loop.create_future()
@@ -152,10 +152,6 @@ class Dispatcher:
                 self._refuse(connection, request, refusal)
                 return None
         served = Served(connection, request, entry)
-        if request.id:
-            connection.running[request.id] = served
-        else:
-            self._one_way.add(served)
         self._enter(served)
         return served
 
@@ -190,10 +186,9 @@ class Dispatcher:
         if len(self._waiting) < self._queue:
             served.withdrawing = self._unpark
             self._waiting.append(served)
+            self._list(served)
             self.counts["parked"] += 1
             return
-        served.forget()
-        self._one_way.discard(served)
         rounds = 1 + len(self._waiting) // max(1, self.capacity)
         overloaded = Overloaded(
             f"{self.running} calls run and {len(self._waiting)} wait: that is all this agent takes",
@@ -234,14 +229,27 @@ class Dispatcher:
 
     def _start(self, starting: list[Served]) -> None:
         """Start requests, their first steps at once."""
-        start_all(self._loop, starting, self._serving.coroutine)
+        start_all(self._loop, starting, run=self._serving.coroutine, waits=self._list)
+
+    def _list(self, served: Served) -> None:
+        """A request did not end at once: from now on it can be withdrawn."""
+        served.is_listed = True
+        if served.request.id:
+            served.connection.running[served.request.id] = served
+        else:
+            self._one_way.add(served)
+
+    def _unlist(self, served: Served) -> None:
+        if served.is_listed:
+            served.is_listed = False
+            served.connection.running.pop(served.request.id, None)
+            self._one_way.discard(served)
 
     def _done(self, served: Served) -> None:
         """A request has ended; the next that waits takes its place."""
         self.running -= 1
         served.entry.running -= 1
-        if not served.request.id:
-            self._one_way.discard(served)
+        self._unlist(served)
         if self._waiting and not self._is_starting:
             self._is_starting = True
             self._loop.call_soon(self._start_waiting)
@@ -263,4 +271,4 @@ class Dispatcher:
     def _unpark(self, served: Served) -> None:
         """A request was withdrawn while it waited: it never starts."""
         self._waiting.remove(served)
-        served.forget()
+        self._unlist(served)

@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Job(Protocol):
     """Something that runs in a task.
 
     Attributes:
-        task: What runs it now; None before and after.
+        task: What runs it, once it has had to wait.
     """
 
     task: asyncio.Task[None] | None
@@ -22,17 +22,22 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 
 
-class _Turn:
-    """Whether one task has had to wait: then it goes on with its own job alone."""
+class _Turn(Generic[J]):
+    """What one task is at, and whether it has had to wait: then it goes on with that job alone."""
 
-    __slots__ = ("has_waited",)
+    __slots__ = ("has_waited", "job")
 
-    def __init__(self) -> None:
+    def __init__(self, job: J) -> None:
+        self.job = job
         self.has_waited = False
 
 
 def start_all(
-    loop: asyncio.AbstractEventLoop, jobs: Sequence[J], run: Callable[[J], Coroutine[Any, Any, None]]
+    loop: asyncio.AbstractEventLoop,
+    jobs: Sequence[J],
+    *,
+    run: Callable[[J], Coroutine[Any, Any, None]],
+    waits: Callable[[J], None],
 ) -> None:
     """Run the first steps of all jobs now, in order.
 
@@ -47,32 +52,35 @@ def start_all(
         loop: The running loop.
         jobs: What to run.
         run: Makes the coroutine of a job, which must let no exception out.
+        waits: Told of each job that did not end with its first step, once its ``task`` is set.
     """
     if asyncio.current_task(loop) is not None:
         for job in jobs:
-            loop.create_task(_take_turns(deque([job]), run, _Turn()))
+            job.task = loop.create_task(_take_turns(deque([job]), run, _Turn(job)))
+            waits(job)
         return
     waiting = deque(jobs)
     while waiting:
-        turn = _Turn()
-        _step(loop, _take_turns(waiting, run, turn))
-        turn.has_waited = True
+        turn = _Turn(waiting[0])
+        task = _step(loop, _take_turns(waiting, run, turn))
+        if not task.done():
+            turn.has_waited = True
+            turn.job.task = task
+            waits(turn.job)
 
 
-async def _take_turns(waiting: deque[J], run: Callable[[J], Coroutine[Any, Any, None]], turn: _Turn) -> None:
+async def _take_turns(waiting: deque[J], run: Callable[[J], Coroutine[Any, Any, None]], turn: _Turn[J]) -> None:
     task = asyncio.current_task()
     assert task is not None
     context = copy_context()
     while waiting:
-        job = waiting.popleft()
-        job.task = task
+        turn.job = job = waiting.popleft()
         await run(job)
-        job.task = None
         if turn.has_waited or task.cancelling() or copy_context() != context:
             return
 
 
-def _step(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> None:
+def _step(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Make a task and run its first step now, in a context of its own.
 
     The step is taken from ``loop.call_soon`` while the task is made.
@@ -92,4 +100,4 @@ def _step(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None])
             step(*args)
         else:
             context.run(step, *args)
-    del task
+    return task

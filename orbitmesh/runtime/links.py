@@ -202,8 +202,8 @@ class Links:
     # Owner: what a connection reports
 
     def requested(self, connection: Connection, requests: Sequence[Request]) -> None:
-        """The peer wants commands to run; one that was refused as a peer gets nothing done."""
-        if connection.refusal is not None:
+        """The peer wants commands to run; one that was refused, or whose link has ended, gets nothing done."""
+        if connection.is_closed or connection.refusal is not None:
             self.counts["requests_of_refused"] += len(requests)
             return
         self._server.requested(connection, requests)
@@ -358,6 +358,7 @@ class Links:
 
     def _refuse(self, connection: Connection, error: OrbitMeshError) -> None:
         """Tell a peer that has proven itself why there will be no link; nothing that it says counts any more."""
+        self.counts["refused"] += 1
         connection.refusal = error
         self.events.parted(connection)
         connection.link.leave(self._loop.time(), code=error.code, reason=str(error))

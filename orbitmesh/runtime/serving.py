@@ -71,6 +71,7 @@ class Served:
         task: What runs it, once its first step has left something to do.
         context: What its handler was given, if it asked for it.
         has_room: Whether it counts among those that run.
+        is_listed: Whether it is among those that can be withdrawn: it waits for room, or for something of its own.
         withdrawing: What takes it out of the waiting line, while it is there.
         is_withdrawn: Whether nobody waits for the result.
         is_stopped: Whether this node ended it.
@@ -81,6 +82,7 @@ class Served:
         "context",
         "entry",
         "has_room",
+        "is_listed",
         "is_stopped",
         "is_withdrawn",
         "request",
@@ -96,6 +98,7 @@ class Served:
         self.context: Context[Any] | None = None
         self.withdrawing: Callable[[Served], None] | None = None
         self.has_room = False
+        self.is_listed = False
         self.is_withdrawn = False
         self.is_stopped = False
 
@@ -111,10 +114,6 @@ class Served:
         """This node stops: the caller is told."""
         self.is_stopped = True
         self._cancel()
-
-    def forget(self) -> None:
-        """It is over, or never began."""
-        self.connection.running.pop(self.request.id, None)
 
     def _cancel(self) -> None:
         if self.context is not None:
@@ -201,7 +200,6 @@ class Serving:
         except BaseException as error:
             self._failed(served, error)
         finally:
-            served.forget()
             self.done(served)
 
     async def _run_stream(self, served: Served) -> None:
@@ -232,7 +230,6 @@ class Serving:
         except BaseException as error:
             self._failed(served, error)
         finally:
-            served.forget()
             self.done(served)
 
     # From request to handler

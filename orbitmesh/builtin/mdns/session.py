@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from orbitmesh.spi.interfaces import Interface, addresses_of, chosen, present_interfaces
 from orbitmesh.builtin.mdns.places import Places
 from orbitmesh.builtin.mdns.records import Record, pack
 from orbitmesh.spi.discovery import Announcer, DiscoverySettings, Hint
+from orbitmesh.spi.interfaces import Interface, addresses_of, chosen, present_interfaces
 
 if TYPE_CHECKING:
     from orbitmesh.builtin.mdns.responder import Responder
