@@ -18,12 +18,17 @@ REFUSALS: Final = 8192
 
 
 class Bodies:
-    """What one link does about the bodies of its envelopes, so that those of one exchange keep their order."""
+    """What one link does about the bodies of its envelopes, so that those of one exchange keep their order.
+
+    Attributes:
+        plain: Bodies up to this many bytes travel within their envelope, and need no check.
+    """
 
     def __init__(self, outbox: Outbox, ids: Ids, *, max_body: int) -> None:
         self._outbox = outbox
         self._ids = ids
         self._max_body = max_body
+        self.plain = min(max_body, limits.INLINE_BODY - 1)
         self._incoming = IncomingTransfers(max_body=max_body)
         self._refused = 0
 

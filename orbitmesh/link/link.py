@@ -173,6 +173,11 @@ class Link:
         return self._outbox.waiting
 
     @property
+    def has_room(self) -> bool:
+        """Whether more data may leave now."""
+        return self._send_credit.has_room
+
+    @property
     def is_short(self) -> bool:
         """Whether the peer has to read before more data may leave; ``Writable`` says when it has."""
         return not self._send_credit.has_room

@@ -23,9 +23,11 @@ from orbitmesh.wire.envelopes import (
     Goodbye,
     Hello,
     Info,
+    Item,
     Notify,
     Peers,
     Raw,
+    Reply,
     Revoked,
     Welcome,
 )
@@ -120,6 +122,11 @@ class Outbox:
             self._framed += 1
             size = 0
         self._small_bytes += size + (_weight(envelope) if type(envelope) in _WORDY else _OVERHEAD)
+
+    def put_plain(self, envelope: Call | Notify | Reply | Item, size: int) -> None:
+        """Append an envelope that has a small body and neither headers nor origin: most are like that."""
+        self._small.append(envelope)
+        self._small_bytes += size + _OVERHEAD
 
     def put_greeting(self, greeting: Hello | Welcome) -> None:
         """The first word; it leaves in a message of its own."""

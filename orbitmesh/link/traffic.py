@@ -111,7 +111,10 @@ class Traffic:
             Overloaded: As many exchanges as the peer serves at one time are under way on this link.
             PayloadTooLarge: The body, or the headers, are over this side's own limit.
         """
-        self._bodies.check(body, headers)
+        size = len(body)
+        is_plain = size <= self._bodies.plain and headers is None and origin is None
+        if not is_plain:
+            self._bodies.check(body, headers)
         own = self.own
         if kind is Kind.CALL:
             if len(own.calls) >= limits.CALL_SLOTS:
@@ -124,7 +127,11 @@ class Traffic:
             id_ = self._ids.next()
             own.add_flow(id_, deadline).is_complete = kind is Kind.STREAM
         ttl_ms = 0 if deadline == inf else max(1, ceil((deadline - now) * 1000))
-        self._bodies.post(Call(id_, command, body, ttl_ms, int(kind), serializer, headers, origin), len(body))
+        call = Call(id_, command, body, ttl_ms, kind, serializer, headers, origin)
+        if is_plain:
+            self._outbox.put_plain(call, size)
+        else:
+            self._bodies.post(call, size)
         return id_
 
     def notify(
@@ -141,8 +148,12 @@ class Traffic:
         Raises:
             PayloadTooLarge: The body is over this side's own limit.
         """
+        size = len(body)
+        if size <= self._bodies.plain and headers is None and origin is None:
+            self._outbox.put_plain(Notify(0, command, body, 0, serializer), size)
+            return
         self._bodies.check(body, headers)
-        self._bodies.post(Notify(0, command, body, 0, serializer, headers, origin), len(body))
+        self._bodies.post(Notify(0, command, body, 0, serializer, headers, origin), size)
 
     def raw(self, body: bytes, *, headers: Headers | None = None) -> None:
         """Send bytes to the peer's raw handler.
@@ -181,11 +192,17 @@ class Traffic:
         Raises:
             PayloadTooLarge: The body is over this side's own limit; the call is still open.
         """
-        self._bodies.check(body)
+        size = len(body)
+        is_plain = size <= self._bodies.plain
+        if not is_plain:
+            self._bodies.check(body)
         if self.served.calls.pop(id_, None) is None:
             self._late += 1
             return False
-        self._bodies.post(Reply(id_, body), len(body))
+        if is_plain:
+            self._outbox.put_plain(Reply(id_, body), size)
+        else:
+            self._bodies.post(Reply(id_, body), size)
         return True
 
     def fail(self, id_: int, error: Error) -> bool:
@@ -229,6 +246,10 @@ class Traffic:
         if flow is None or flow.is_complete:
             return False
         size = len(body)
+        if size <= self._bodies.plain and not self._outbox.has_transfers:
+            flow.sending.sent(size)
+            self._outbox.put_plain(Item(id_, body), size)
+            return True
         self._bodies.check(body)
         flow.sending.sent(size)
         self._bodies.post(Item(id_, body), size)

@@ -364,12 +364,13 @@ class Mesh:
             PeerLost: The link ended while there was no room on it.
             OrbitMeshError: What else ``invoke`` raises before anything is sent.
         """
-        invoker = self._calls()
-        if timeout is None and headers is None:
+        invoker = self._invoker
+        if timeout is None and headers is None and invoker is not None:
             connection = invoker.quick(command, on)
-            if connection is not None and not connection.link.is_short:
-                calling.put_notify(connection, str(command), params)
+            if connection is not None and connection.link.has_room:
+                calling.put_notify(connection, command, params)  # type: ignore[arg-type]  # quick knows names only
                 return
+        invoker = self._calls()
         meant = invoker.meant(command, Kind.CALL, on=on, timeout=timeout, headers=headers)
         if not invoker.is_settled:
             await invoker.settle()

@@ -27,6 +27,8 @@ from orbitmesh.wire.envelopes import Call, Kind, Notify, Raw
 
 logger = logging.getLogger("orbitmesh.runtime")
 
+_CALL: Final = int(Kind.CALL)
+
 RETRY_AFTER: Final = 0.1
 """Seconds that a refused caller is told to wait, for each full round of the waiting line."""
 
@@ -88,7 +90,10 @@ class Dispatcher:
             served = self._admitted(connection, request)
             if served is None:
                 continue
-            if served.has_room:
+            entry = served.entry
+            if self.running < self.capacity and (entry.limit is None or entry.running < entry.limit):
+                self.running += 1
+                entry.running += 1
                 starting.append(served)
                 continue
             # Most requests end with their first step, and then there is room again.
@@ -98,7 +103,9 @@ class Dispatcher:
                 starting.append(served)
             else:
                 self._park(served)
-        self._start(starting)
+        if starting:
+            self._is_refusing = False
+            self._start(starting)
 
     def withdrawn(self, connection: Connection, id_: int) -> None:
         """Nobody waits for a request any more."""
@@ -131,10 +138,9 @@ class Dispatcher:
 
     def _admitted(self, connection: Connection, request: Request) -> Served | None:
         """Check a request; None: it was refused."""
-        if type(request) is Raw:
+        if isinstance(request, Raw):
             self.counts["raw_without_handler"] += 1
             return None
-        assert not isinstance(request, Raw)
         entry = self._entries.get(request.command)
         if entry is None:
             self._refuse(connection, request, UnknownCommand(f"there is no command {request.command!r} here"))
@@ -145,15 +151,13 @@ class Dispatcher:
             or request.origin is not None
             or self.is_paused
             or request.serializer >= connection.known_serializers
-            or (request.kind if type(request) is Call else Kind.CALL) != entry.kind
+            or (request.kind if request.id else _CALL) != entry.kind  # type: ignore[union-attr]  # what has an id is a call
         ):
             refusal = self._refusal(connection, request, entry)
             if refusal is not None:
                 self._refuse(connection, request, refusal)
                 return None
-        served = Served(connection, request, entry)
-        self._enter(served)
-        return served
+        return Served(connection, request, entry)
 
     def _enter(self, served: Served) -> bool:
         """Take room for a request, if there is some."""
@@ -162,8 +166,6 @@ class Dispatcher:
             return False
         self.running += 1
         entry.running += 1
-        served.has_room = True
-        self._is_refusing = False
         return True
 
     def _refusal(self, connection: Connection, request: Call | Notify, entry: Entry) -> OrbitMeshError | None:

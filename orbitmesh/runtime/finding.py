@@ -90,7 +90,8 @@ class Finder:
             ConfigError: ``on`` names nobody.
         """
         if type(on) is str:
-            picked = self._directory.picks.get((on, command, kind))
+            key = (on, command, 0 if kind is None else kind.value)
+            picked = self._directory.picks.get(key)
             if picked is not None:
                 return picked
         found = candidates(on, self._members, command=command, kind=kind)
@@ -99,7 +100,7 @@ class Finder:
         if len(found) == 1:
             connection = self._links.to(found[0].node_id)
             if connection is not None and type(on) is str:
-                self._directory.picks[on, command, kind] = connection
+                self._directory.picks[key] = connection
             return connection
         member = self._choose(found, on, command)
         return self._links.to(member.node_id)

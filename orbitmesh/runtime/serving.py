@@ -49,12 +49,13 @@ class Refusal(Exception):
 class Entry:
     """One command on this node, with how much of it runs now."""
 
-    __slots__ = ("is_direct", "is_own", "kind", "limit", "registration", "required", "running", "spec")
+    __slots__ = ("is_direct", "is_own", "is_stream", "kind", "limit", "registration", "required", "running", "spec")
 
     def __init__(self, registration: Registration) -> None:
         self.registration = registration
         self.spec = registration.spec
         self.kind = int(registration.spec.kind)
+        self.is_stream = registration.spec.kind is Kind.STREAM
         self.limit = registration.concurrency
         self.required = registration.roles
         self.is_own = registration.spec.name.startswith(RESERVED)
@@ -70,7 +71,6 @@ class Served:
     Attributes:
         task: What runs it, once its first step has left something to do.
         context: What its handler was given, if it asked for it.
-        has_room: Whether it counts among those that run.
         is_listed: Whether it is among those that can be withdrawn: it waits for room, or for something of its own.
         withdrawing: What takes it out of the waiting line, while it is there.
         is_withdrawn: Whether nobody waits for the result.
@@ -81,7 +81,6 @@ class Served:
         "connection",
         "context",
         "entry",
-        "has_room",
         "is_listed",
         "is_stopped",
         "is_withdrawn",
@@ -97,7 +96,6 @@ class Served:
         self.task: asyncio.Task[None] | None = None
         self.context: Context[Any] | None = None
         self.withdrawing: Callable[[Served], None] | None = None
-        self.has_room = False
         self.is_listed = False
         self.is_withdrawn = False
         self.is_stopped = False
@@ -163,7 +161,7 @@ class Serving:
 
     def coroutine(self, served: Served) -> Coroutine[Any, Any, None]:
         """What runs a request to its end; it lets nothing out, whatever the handler raises."""
-        if served.entry.kind == Kind.STREAM:
+        if served.entry.is_stream:
             return self._run_stream(served)
         return self._run_call(served)
 

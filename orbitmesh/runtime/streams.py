@@ -66,7 +66,20 @@ class RemoteItems(AsyncIterator[Any]):
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        body = items.popleft()
+        return self.take()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an item is there already."""
+        return bool(self._items)
+
+    def take(self) -> Any:
+        """The next item, which is there already.
+
+        Raises:
+            InvalidResult: The item does not fit; the stream is closed.
+        """
+        body = self._items.popleft()
         self._taken += 1
         self._size += len(body)
         if self._taken >= _TOLD_ITEMS or self._size >= _TOLD_BYTES:
@@ -181,9 +194,11 @@ class Stream(AsyncIterator[T], Generic[T]):
                 raise StopAsyncIteration
         if self._is_reading:
             raise RuntimeError("another task waits for the next item of this stream: let one task read it")
+        opened = self._items
         self._is_reading = True
         try:
-            item: T = await anext(self._items)
+            # Most items have come before they are asked for: to wait for them would cost a coroutine each.
+            item: T = opened.take() if type(opened) is RemoteItems and opened.is_ready else await anext(opened)
         except BaseException:
             self._is_reading = False
             await self.aclose()
