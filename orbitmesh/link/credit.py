@@ -164,8 +164,8 @@ class ItemReceiveCredit:
         self._taken += items
         self._bytes_taken += size
         return (
-            self._taken - self._told >= limits.STREAM_ITEMS // 2
-            or self._bytes_taken - self._bytes_told >= limits.STREAM_BYTES // 2
+            self._taken - self._told >= limits.STREAM_ITEMS // 4
+            or self._bytes_taken - self._bytes_told >= limits.STREAM_BYTES // 4
         )
 
     def tell(self, id_: int) -> Credit:

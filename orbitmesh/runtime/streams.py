@@ -137,7 +137,7 @@ class Stream(AsyncIterator[T], Generic[T]):
     """Results of a command as they come: an async iterator and an async context manager.
 
     Leaving it, or cancelling the task that reads it, cancels the work on the other side. Items that nobody has read
-    yet wait, 256 or 1 MiB at most: then the producer waits.
+    yet wait, 512 or 1 MiB at most: then the producer waits.
     """
 
     def __init__(self, command: str, begin: Callable[[list[RemoteItems]], Awaitable[AsyncIterator[Any]]]) -> None:

@@ -50,7 +50,7 @@ CALL_SLOTS: Final = 1024
 STREAM_SLOTS: Final = 1024
 """Streams and channels that one peer may have open on a link."""
 
-STREAM_ITEMS: Final = 256
+STREAM_ITEMS: Final = 512
 STREAM_BYTES: Final = 1024 * 1024
 """Credit of a stream or channel, per direction: what its reader has not taken yet."""
 
