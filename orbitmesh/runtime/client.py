@@ -527,6 +527,7 @@ class Mesh:
 
         Raises:
             ConfigError: The command or target is malformed.
+            NoAgent: Somebody is meant by name, and nobody of that name is known.
         """
         invoker = self._calls()
         whole = invoker.meant(command, Kind.CALL, on=on, returns=returns, timeout=timeout, headers=headers)

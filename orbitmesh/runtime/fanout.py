@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from orbitmesh.core.errors import OrbitMeshError, Unreachable
 from orbitmesh.membership.info import AgentInfo, AgentState
 from orbitmesh.membership.members import Members
-from orbitmesh.membership.targets import On, Target, matching
+from orbitmesh.membership.targets import On, Target, matching, why_nobody
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ def expected(on: On, members: Members, *, command: str) -> list[AgentInfo]:
 
     Raises:
         ConfigError: As in ``Target``.
+        NoAgent: Somebody is meant by name, and nobody of that name is known, or only one that has left.
     """
     match on:
         case None:
@@ -63,6 +64,8 @@ def expected(on: On, members: Members, *, command: str) -> list[AgentInfo]:
             )
         case _:
             found = matching(members, name=on, states=_EXPECTED)
+    if not found and (isinstance(on, str | AgentInfo) or (isinstance(on, Target) and on.name is not None)):
+        raise why_nobody(on, members, command=command)
     return [members.agent_info(member) for member in found]
 
 

@@ -102,13 +102,13 @@ def test_credit_is_due_at_a_quarter_of_any_of_its_three_measures() -> None:
         assert not credit.is_due
 
 
-def test_item_credit_is_due_at_half_of_its_items_or_bytes() -> None:
+def test_item_credit_is_due_at_a_quarter_of_its_items_or_bytes() -> None:
     credit = ItemReceiveCredit()
-    half = limits.STREAM_ITEMS // 2
-    assert not credit.took(half - 1, half - 1)
+    quarter = limits.STREAM_ITEMS // 4
+    assert not credit.took(quarter - 1, quarter - 1)
     assert credit.took(1, 1)
-    assert credit.tell(3) == Credit(3, half, half)
-    assert not credit.took(1, limits.STREAM_BYTES // 2 - 1)
+    assert credit.tell(3) == Credit(3, quarter, quarter)
+    assert not credit.took(1, limits.STREAM_BYTES // 4 - 1)
     assert credit.took(0, 1)
 
 
@@ -163,8 +163,8 @@ def test_credit_for_more_than_was_sent_is_a_breach(side: Side) -> None:
 
 def test_items_beyond_their_credit_are_a_breach(side: Side) -> None:
     id_ = side.call(kind=Kind.STREAM)
-    for _ in range(limits.STREAM_ITEMS):
-        side.hear(Item(id_, b""))
+    for _ in range(limits.STREAM_ITEMS // 8):
+        side.hear(*(Item(id_, b"") for _ in range(8)))
     assert not side.link.is_closed
     side.hear(Item(id_, b""))
     assert "without credit" in breach(side)
@@ -254,15 +254,15 @@ def test_a_producer_stops_at_its_credit_and_is_told_to_go_on(pair: Pair) -> None
     assert not producer.may_send_item(id_)
     pair.settle()
     assert len(pair.dialler.outputs(Item)) == limits.STREAM_ITEMS
-    half = limits.STREAM_ITEMS // 2
-    pair.dialler.traffic.took(id_, half - 1, 0)
+    quarter = limits.STREAM_ITEMS // 4
+    pair.dialler.traffic.took(id_, quarter - 1, 0)
     pair.settle()
     assert pair.acceptor.drain() == []
     pair.dialler.traffic.took(id_, 1, 0)
     pair.settle()
     assert pair.acceptor.one(Granted) == Granted(id_)
     assert producer.may_send_item(id_)
-    pair.dialler.traffic.took(id_, half, 0)
+    pair.dialler.traffic.took(id_, quarter, 0)
     pair.settle()
     assert pair.acceptor.drain() == []  # told once, when it had asked
 
