@@ -106,6 +106,7 @@ class Connection:
         self._writable: list[asyncio.Future[None]] = []
         self._is_flush_due = False
         self._queued = 0
+        self._enough = limits.FLUSH_ENVELOPES
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._linger: asyncio.TimerHandle | None = None
@@ -142,6 +143,7 @@ class Connection:
             self.pump()
         finally:
             self._is_reading = False
+            self._enough = limits.FLUSH_ENVELOPES
             self.flush()
 
     def lost(self, reason: str) -> None:
@@ -155,7 +157,9 @@ class Connection:
     def queued(self) -> None:
         """Something was put on the link: let it leave at the end of this turn, or at once when there is much."""
         self._queued += 1
-        if self._queued >= limits.FLUSH_ENVELOPES:
+        if self._queued >= self._enough:
+            # The first leave soon, so that both ends work at once; whoever puts more and more in one turn sends fuller.
+            self._enough = min(2 * self._enough, limits.MAX_BATCH_ENVELOPES)
             self.flush()
         elif not self._is_flush_due and not self._is_reading:
             self._is_flush_due = True
@@ -163,6 +167,7 @@ class Connection:
 
     def _flush_turn(self) -> None:
         self._is_flush_due = False
+        self._enough = limits.FLUSH_ENVELOPES
         self.flush()
 
     def flush(self) -> None:

@@ -133,8 +133,9 @@ class Dialler:
 
     def ended(self, attempt: Attempt) -> None:
         """The connection that was won has become a link, or has ended before."""
-        if self._attempts.pop(attempt.name, None) is None:
+        if self._attempts.get(attempt.name) is not attempt:
             return
+        del self._attempts[attempt.name]
         if self._waiting and not self._is_closed:
             self._next(self._waiting.popleft())
 
@@ -241,7 +242,7 @@ class Dialler:
             self._loop.call_soon(self._give_up, attempt)
 
     def _give_up(self, attempt: Attempt) -> None:
-        if self._is_closed or attempt.name not in self._attempts:
+        if self._is_closed or self._attempts.get(attempt.name) is not attempt:
             return
         self.counts["failed_attempts"] += 1
         self.ended(attempt)

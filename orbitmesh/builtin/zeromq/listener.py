@@ -231,6 +231,8 @@ class Listener:
             pipe = self._meet(routing_id, token, frame)
         if pipe.is_closed:
             self._counts["dropped"] += 1
+            if pipe in self._ending:  # it has had its turn in this burst
+                self._ending[pipe] = self._read + BURST
             return None
         if not frames:
             self._counts["breaches"] += 1

@@ -462,6 +462,22 @@ async def test_a_file_that_got_a_lost_connections_descriptor_is_left_alone(
 # Ends
 
 
+async def test_what_a_closed_pipe_still_brings_is_dropped_to_the_last_message(node: Open, stranger: Strangers) -> None:
+    """However many turns of the loop it takes, none of it is taken for a new connection."""
+    server = await node()
+    address = server.endpoint.addresses[0]
+    one = stranger(server)
+    for _ in range(900):
+        one.send(b"x")
+    one.wait_for(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    one.leave(address, lambda: not connections_at(address))
+    server.on_message = lambda pipe, frames: pipe.close()
+    await server.until(lambda: server.count("dropped") + len(server.messages) == 900)
+    assert len(server.accepted) == 1
+    assert server.messages[server.accepted[0]] == [[b"x"]]
+    assert not server.reasons
+
+
 async def test_closing_under_load_ends_both_sides_cleanly(node: Open) -> None:
     server, clients = await node(), [await node() for _ in range(3)]
     for client in clients:
