@@ -8,12 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from orbitmesh.core.clock import Clock
 from orbitmesh.core.errors import OrbitMeshError, PeerLost, ProtocolError, Superseded
 from orbitmesh.core.ids import NodeId
-from orbitmesh.core.settings import Settings
-from orbitmesh.link.handshake import Greeting
-from orbitmesh.link.link import Link
 from orbitmesh.link.outputs import Closed, Greeted
 from orbitmesh.link.states import LinkState
 from orbitmesh.runtime.connection import Connection
@@ -21,13 +17,11 @@ from orbitmesh.runtime.context import Caller
 from orbitmesh.runtime.crossing import Peer
 from orbitmesh.runtime.dialling import Attempt, Dialler
 from orbitmesh.runtime.directory import Directory
+from orbitmesh.runtime.greeting import Greeter
 from orbitmesh.runtime.logs import shown
-from orbitmesh.runtime.payload import Payload
 from orbitmesh.runtime.ports import EventBus, Request, Server
-from orbitmesh.security.device import Device
-from orbitmesh.security.identity import Credentials, Identity
+from orbitmesh.security.identity import Identity
 from orbitmesh.security.roles import may_call
-from orbitmesh.spi.payload import Codec, Serializer
 from orbitmesh.spi.transport import Frame, Pipe
 from orbitmesh.wire.envelopes import Heartbeat, Info, Peers, Revoked
 
@@ -54,12 +48,7 @@ class Links:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        clock: Clock,
-        device: Device,
-        credentials: Credentials,
-        settings: Settings,
-        serializers: Sequence[Serializer],
-        codecs: Sequence[Codec],
+        greeter: Greeter,
         directory: Directory,
         server: Server,
         events: EventBus,
@@ -67,18 +56,12 @@ class Links:
         heartbeat: Callable[[], Heartbeat],
         failed: Callable[[Attempt, bool], None],
         parted: Callable[[NodeId, bool], None],
-        random_bytes: Callable[[int], bytes],
     ) -> None:
         """Make a node's links; ``dialler`` is set before the first of them.
 
         Args:
             loop: The node's loop.
-            clock: Where time comes from.
-            device: Verifies peers.
-            credentials: What this node proves itself with.
-            settings: Bounds of bodies and silence.
-            serializers: Those that this node knows, the preferred first.
-            codecs: Those that it wants on its links.
+            greeter: Begins each link, and proves this node on it.
             directory: Told of everything that happens to peers.
             server: Runs what peers ask for.
             events: Takes and spreads events.
@@ -86,18 +69,12 @@ class Links:
             heartbeat: How loaded it is now.
             failed: Told of a dial that ended before anybody was greeted, and whether one of the two refused the other.
             parted: Told of a peer whose last link ended, and whether that was a steady one.
-            random_bytes: Makes nonces.
         """
         self.events = events
         self.counts: Counter[str] = Counter()
         self.dialler: Dialler
         self._loop = loop
-        self._clock = clock
-        self._device = device
-        self._credentials = credentials
-        self._settings = settings
-        self._serializers = {serializer.name: serializer for serializer in serializers}
-        self._codecs = {codec.name: codec for codec in codecs}
+        self._greeter = greeter
         self._directory = directory
         self._members = directory.members
         self._server = server
@@ -105,8 +82,6 @@ class Links:
         self._heartbeat = heartbeat
         self._failed = failed
         self._parted = parted
-        self._random_bytes = random_bytes
-        self._session = 0
         self._late_answers = self._events_dropped = 0  # of links that are over
         self._by_pipe: dict[Pipe, Connection] = {}
         self._peers: dict[NodeId, Peer] = {}
@@ -163,7 +138,7 @@ class Links:
             pipe.close()
         else:
             self.counts["accepted"] += 1
-            self._open(pipe, self._greeting(pipe))
+            self._open(pipe, None)
 
     def received(self, pipe: Pipe, frames: Sequence[Frame]) -> None:
         """One message came."""
@@ -194,8 +169,7 @@ class Links:
 
     def won(self, attempt: Attempt, pipe: Pipe) -> None:
         """A dial succeeded: say HELLO."""
-        self._session += 1
-        connection = self._open(pipe, self._greeting(pipe, expected=attempt.node_id, session=self._session))
+        connection = self._open(pipe, attempt.node_id)
         connection.attempt = attempt
         self.counts["dialled"] += 1
 
@@ -216,7 +190,7 @@ class Links:
         """The peer has proven who it is: state what this node offers, unless it may not be linked."""
         identity = greeted.identity
         now = self._loop.time()
-        is_accepted = identity.node_id != self._credentials.node_id and self._members.connected(
+        is_accepted = identity.node_id != self._greeter.own_id and self._members.connected(
             identity.node_id,
             name=identity.name,
             device=identity.device,
@@ -232,13 +206,9 @@ class Links:
             return
         connection.caller = Caller(name=identity.name, device=identity.device, roles=identity.roles)
         connection.may_call = may_call(identity.roles, frozenset())
-        connection.payload = Payload(
-            [self._serializers[name] for name in greeted.serializers],
-            [self._codecs[name] for name in greeted.codecs],
-            preferred=next(iter(self._serializers)),
-        )
+        connection.payload = self._greeter.payload(greeted)
         connection.known_serializers = connection.payload.known
-        peer = self._peers.setdefault(identity.node_id, Peer(is_decider=self._credentials.node_id < identity.node_id))
+        peer = self._peers.setdefault(identity.node_id, Peer(is_decider=self._greeter.own_id < identity.node_id))
         for outdated, reason in peer.add(connection):
             outdated.abort(reason)
         if not connection.is_closed:
@@ -326,10 +296,6 @@ class Links:
                 connection.link.leave(self._loop.time(), reason="another link carries on")
                 connection.queued()
 
-    def renew(self, credentials: Credentials) -> None:
-        """From now on prove this node with a newer certificate of the same key."""
-        self._credentials = credentials
-
     # The end
 
     async def leave(self, limit: float) -> None:
@@ -368,7 +334,7 @@ class Links:
             peer.drained()
 
     def _why_superseded(self, identity: Identity) -> str:
-        if identity.node_id == self._credentials.node_id:
+        if identity.node_id == self._greeter.own_id:
             return f"{identity.device}/{identity.name} has dialled itself"
         return f"another process is {identity.device}/{identity.name}, and it started later"
 
@@ -378,31 +344,8 @@ class Links:
             if not peer.is_ahead(connection):
                 self.events.release(connection)
 
-    def _greeting(self, pipe: Pipe, *, expected: NodeId | None = None, session: int = 0) -> Greeting:
-        key = pipe.peer_key
-
-        def verify(chain: Sequence[bytes]) -> Identity:
-            return self._device.verify(chain, key=key, now=self._clock.now())
-
-        return Greeting(
-            chain=self._credentials.chain,
-            verify=verify,
-            nonce=self._random_bytes(16),
-            serializers=list(self._serializers),
-            codecs=list(self._codecs),
-            session=session,
-            expected=expected,
-        )
-
-    def _open(self, pipe: Pipe, greeting: Greeting) -> Connection:
-        link = Link(
-            greeting,
-            is_dialler=pipe.is_dialled,
-            seen=pipe.address,
-            max_body=self._settings.max_body,
-            busy_limit=self._settings.busy_limit,
-            now=self._loop.time(),
-        )
+    def _open(self, pipe: Pipe, expected: NodeId | None) -> Connection:
+        link = self._greeter.link(pipe, expected=expected)
         connection = self._by_pipe[pipe] = Connection(self._loop, pipe, link, self)
         return connection
 

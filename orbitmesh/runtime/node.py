@@ -4,60 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import to_builtins
-
 from orbitmesh.core.errors import ConfigError, OrbitMeshError
 from orbitmesh.core.ids import NodeId
-from orbitmesh.core.version import VERSION
+from orbitmesh.runtime import about
 from orbitmesh.runtime.access import Access, access_of_home
 from orbitmesh.runtime.clock import LoopClock
-from orbitmesh.runtime.description import DESCRIBE, AgentDescription, describe_commands
-from orbitmesh.runtime.dialling import Dialler
 from orbitmesh.runtime.directory import Directory
-from orbitmesh.runtime.dispatch import Dispatcher
 from orbitmesh.runtime.events import Events
 from orbitmesh.runtime.finding import Finder
 from orbitmesh.runtime.links import Links
-from orbitmesh.runtime.metrics import Sampler
-from orbitmesh.runtime.middleware import compile_chain
 from orbitmesh.runtime.naming import Claim, claim_name
-from orbitmesh.runtime.payload import Payload
+from orbitmesh.runtime.parts import Parts, make_parts
 from orbitmesh.runtime.plan import Plan
-from orbitmesh.runtime.presence import Presence, bind_addresses
-from orbitmesh.runtime.registry import Registration, plugin_registrations, register
-from orbitmesh.runtime.serving import Serving
-from orbitmesh.runtime.subscriptions import EventHandler
+from orbitmesh.runtime.presence import bind_addresses
 from orbitmesh.runtime.tasks import Tasks
-from orbitmesh.runtime.threads import HandlerThreads
 from orbitmesh.spi.transport import Endpoint, TransportSettings
 from orbitmesh.wire import limits
-from orbitmesh.wire.envelopes import Heartbeat, Info, Kind, Offer
+from orbitmesh.wire.envelopes import Heartbeat, Info
 
 if TYPE_CHECKING:
-    from orbitmesh.hooks.plugins import Plugins
     from orbitmesh.runtime.client import Mesh
     from orbitmesh.security.identity import Credentials
 
 logger = logging.getLogger("orbitmesh.runtime")
-
-THREADS: Final = 64
-"""Threads for ``def`` handlers at most."""
 
 GOODBYE_SECONDS: Final = 2.0
 """How long a stopping node waits for its goodbyes to be answered."""
 
 RENEWAL_SECONDS: Final = 86400.0
 """Between two certificates of a node's key."""
-
-_OFFERS: Final = 256
-"""Offers in one statement."""
 
 
 class NodeState(StrEnum):
@@ -87,6 +67,7 @@ class Node:
         claim: Its name.
         credentials: What it proves itself with.
         endpoint: The open transport.
+        parts: What it consists of.
         directory: What it knows of its peers.
         links: Its connections.
         events: Its event side.
@@ -98,6 +79,7 @@ class Node:
     claim: Claim
     credentials: Credentials
     endpoint: Endpoint
+    parts: Parts
     directory: Directory
     links: Links
     events: Events
@@ -121,13 +103,6 @@ class Node:
         self._starter: asyncio.Task[Any] | None = None
         self._started = self.loop.create_future()
         self._stopped = self.loop.create_future()
-        self._event_handlers: list[EventHandler] = []
-        self._registrations: dict[str, Registration] = {}
-        self._dispatcher: Dispatcher
-        self._serving: Serving
-        self._sampler: Sampler
-        self._presence: Presence
-        self._dialler: Dialler
 
     @property
     def id(self) -> NodeId:
@@ -185,11 +160,11 @@ class Node:
             return
         self.state = NodeState.STOPPING
         try:
-            self._presence.withdraw()
+            self.parts.presence.withdraw()
             self._beat()
             end = self.loop.time() + grace
             await asyncio.gather(
-                self._dispatcher.drain(grace), *(handler.stop(grace) for handler in self._event_handlers)
+                self.parts.dispatcher.drain(grace), *(handler.stop(grace) for handler in self.parts.event_handlers)
             )
             self.events.close()
             # What waits to leave may take what is left of the grace; a link whose peer does not answer ends by itself.
@@ -210,24 +185,11 @@ class Node:
 
     def hand_to_handlers(self, state: Any) -> None:
         """What the agent's lifespan yielded: ``ctx.state``."""
-        self._serving.state = state
+        self.parts.serving.state = state
 
     def counters(self) -> dict[str, int]:
         """Everything counted since the start, by name; parts of the node stand before the first dot."""
-        parts: dict[str, dict[str, int]] = {
-            "transport": self.endpoint.counters(),
-            "links": dict(self.links.counts),
-            "dials": dict(self._dialler.counts),
-            "directory": {**self.directory.members.counters(), **self.directory.counts},
-            "requests": {**self._dispatcher.counts, **self._serving.counts},
-            "events": dict(self.events.counts),
-            **{f"discovery-{name}": counts for name, counts in self._presence.counters().items()},
-        }
-        for handler in self._event_handlers:
-            for name, count in handler.counts.items():
-                parts["events"][name] = parts["events"].get(name, 0) + count
-        parts["links"]["late_answers"] = self.links.late_answers
-        parts["events"]["dropped"] = parts["events"].get("dropped", 0) + self.links.events_dropped
+        parts = {"transport": self.endpoint.counters(), **self.parts.counters()}
         return {f"{part}.{name}": count for part, counts in parts.items() for name, count in sorted(counts.items())}
 
     # Coming up
@@ -237,7 +199,6 @@ class Node:
 
         plan, settings, stack = self.plan, self.plan.settings, self._stack
         plugins = await asyncio.to_thread(load_plugins, disabled=settings.plugins_disabled)
-        serializers = plugins.serializers(settings.serializer)
         transport = plugins.transport(settings.transport)
         self.access = plan.access or await access_of_home(settings, self.clock)
         # The setting names agents: a client of the same shell would only quarrel over it.
@@ -252,7 +213,9 @@ class Node:
             secret_key=self.claim.secret_key,
             now=self.clock.now(),
         )
-        self._make_parts(plugins, serializers, plugins.codecs(plan.codecs))
+        self.parts = parts = make_parts(self, plugins, self._tasks, self._client)
+        self.directory, self.links, self.events, self.finder = parts.directory, parts.links, parts.events, parts.finder
+        stack.push_async_callback(parts.threads.close, 1.0)
         stack.push_async_callback(self._tasks.close)
         self.endpoint = await transport.open(
             TransportSettings(
@@ -265,109 +228,22 @@ class Node:
         )
         stack.push_async_callback(self.endpoint.close)
         stack.callback(self.links.close)
-        stack.callback(self._dialler.close)
+        stack.callback(parts.dialler.close)
         stack.callback(self.directory.close)
         self._keep_port()
         if before_ready is not None:
             await before_ready(self)
         discoveries = plugins.discoveries(settings.discovery)
-        await self._presence.open(discoveries, settings, self.access, self.clock)
-        stack.push_async_callback(self._presence.close)
+        await parts.presence.open(discoveries, settings, self.access, self.clock)
+        stack.push_async_callback(parts.presence.close)
         self._start_tasks()
-
-    def _make_parts(self, plugins: Plugins, serializers: Sequence[Any], codecs: Sequence[Any]) -> None:
-        plan, loop = self.plan, self.loop
-        threads = HandlerThreads(min(plan.concurrency, THREADS))
-        self._stack.push_async_callback(threads.close, 1.0)
-        self._sampler = Sampler(threads)
-        chain = [*plugins.middleware(plan.middleware_names), *plan.middleware]
-        self._serving = Serving(
-            loop,
-            threads=threads,
-            around=compile_chain(chain),
-            client=self._client,
-            connections=lambda: iter(self.links),
-            with_traceback=plan.with_traceback,
-        )
-        offered = plugin_registrations(plugins.handlers()) if plan.is_agent else {}
-        self._registrations = {**offered, **plan.registrations}
-        own = register(self._describe, name=DESCRIBE, kind=Kind.CALL, is_own=True)
-        self._dispatcher = Dispatcher(
-            loop,
-            registrations={**self._registrations, DESCRIBE: own},
-            serving=self._serving,
-            capacity=plan.concurrency,
-            queue=plan.queue,
-        )
-        self.directory = Directory(
-            device=self.access.device,
-            own_id=self.credentials.node_id,
-            clock=self.clock,
-            loop=loop,
-            sighted=lambda member, is_news: self.finder.sighted(member, is_news=is_news),
-            seeded=lambda seed: self.finder.seeded(seed),
-            forgot=lambda node_id: self.finder.forgot(node_id),
-        )
-        self.events = Events(
-            clock=self.clock,
-            own_name=lambda: self.full_name,
-            payload=Payload([serializers[0]], [], preferred=serializers[0].name),
-            links=lambda: self.links.all_stated(),
-            is_current=lambda connection: self.links.is_current(connection),
-            is_ahead=lambda connection: self.links.is_ahead(connection),
-        )
-        self.links = Links(
-            loop,
-            clock=self.clock,
-            device=self.access.device,
-            credentials=self.credentials,
-            settings=plan.settings,
-            serializers=serializers,
-            codecs=codecs,
-            directory=self.directory,
-            server=self._dispatcher,
-            events=self.events,
-            statement=self._statement,
-            heartbeat=self._heartbeat,
-            failed=lambda attempt, is_refused: self.finder.failed(attempt, is_refused),
-            parted=lambda node_id, has_held: self.finder.parted(node_id, has_held),
-            random_bytes=secrets.token_bytes,
-        )
-        self._dialler = self.links.dialler = Dialler(
-            loop,
-            dial=lambda address, *, key: self.endpoint.dial(address, key=key),
-            won=self.links.won,
-            failed=lambda attempt: self.finder.failed(attempt),
-            random=random.random,
-        )
-        self.finder = Finder(
-            self.directory,
-            self.links,
-            self._dialler,
-            own_names=frozenset({self.credentials.name, self.full_name, self.credentials.node_id}),
-            own_key=self.credentials.public_key,
-            loop=loop,
-            is_discovering=lambda: self._presence.is_discovering,
-            random=random.random,
-        )
-        self._presence = Presence(
-            self._tasks,
-            self.directory.hint,
-            announcement=self._seal,
-            addresses=lambda: self.endpoint.addresses,
-            looked=self.directory.wake,
-        )
-        for pattern, function in plan.event_functions:
-            handler = EventHandler(pattern, function, threads)
-            self._event_handlers.append(handler)
-            self.events.listen(pattern, handler)
 
     def _start_tasks(self) -> None:
         for metric in self.plan.metrics:
-            self._tasks.spawn(self._sampler.sample_for_ever(metric), f"metric {metric.name}")
+            self._tasks.spawn(self.parts.sampler.sample_for_ever(metric), f"metric {metric.name}")
         self._tasks.spawn(self._beat_for_ever(), "heartbeat")
         self._tasks.spawn(self._renew_for_ever(), "certificate renewal")
-        if self._event_handlers:
+        if self.parts.event_handlers:
             self.finder.watch()
 
     def _keep_port(self) -> None:
@@ -392,45 +268,30 @@ class Node:
 
     # What this node says about itself
 
-    def _seal(self, addresses: Sequence[str]) -> bytes:
-        from orbitmesh.security.announcements import Announcement
-        from orbitmesh.wire.versions import SPOKEN
+    def announcement(self, addresses: Sequence[str]) -> bytes:
+        """Sealed, with some of its addresses."""
+        return about.announcement(self.access.device, self.credentials, addresses, now=self.clock.now())
 
-        credentials, now = self.credentials, self.clock.now()
-        announcement = Announcement(
-            node_id=credentials.node_id,
-            name=credentials.name,
-            device=credentials.device,
-            boot=credentials.boot,
-            key=credentials.public_key,
-            addresses=tuple(addresses),
-            oldest=SPOKEN.oldest,
-            newest=SPOKEN.newest,
-            time=now,
-        )
-        return self.access.device.seal(announcement, now=now)
+    def statement(self) -> list[Info]:
+        """What a peer has to know before a link carries work."""
+        return about.statement(self.plan, self.parts.registrations, self.endpoint.addresses)
 
-    def _statement(self) -> list[Info]:
-        plan = self.plan
-        offers = [registration.offer for registration in self._registrations.values()]
-        offers += [Offer(label, int(Kind.LABEL)) for label in plan.labels]
-        first = Info(
-            0,
-            offers=offers[:_OFFERS],
-            groups=list(plan.groups),
-            tags=dict(plan.tags),
-            addresses=list(self.endpoint.addresses)[:_OFFERS],
-            software=VERSION,
-            is_agent=plan.is_agent,
-        )
-        rest = [Info(0, offers=offers[at : at + _OFFERS]) for at in range(_OFFERS, len(offers), _OFFERS)]
-        return [first, *rest]
-
-    def _heartbeat(self) -> Heartbeat:
-        dispatcher = self._dispatcher
+    def heartbeat(self) -> Heartbeat:
+        """How loaded it is now."""
+        dispatcher = self.parts.dispatcher
         is_paused = dispatcher.is_paused or self.state is NodeState.STOPPING
-        return Heartbeat(
-            0, dispatcher.running, dispatcher.waiting, dispatcher.capacity, is_paused, self._sampler.values
+        load = (dispatcher.running, dispatcher.waiting, dispatcher.capacity)
+        return Heartbeat(0, *load, is_paused, self.parts.sampler.values)
+
+    async def describe(self) -> dict[str, Any]:
+        """Tell what this node offers."""
+        return about.description(
+            self.plan,
+            self.credentials,
+            self.parts.registrations,
+            addresses=self.endpoint.addresses,
+            metrics=self.parts.sampler.values,
+            counters=self.counters(),
         )
 
     async def _beat_for_ever(self) -> None:
@@ -458,35 +319,15 @@ class Node:
                     extra={"event": "certificate-stale", "node": self.full_name, "code": error.code},
                 )
             else:
-                self.links.renew(self.credentials)
+                self.parts.greeter.credentials = self.credentials
 
     def _beat(self) -> None:
         """Tell every peer that this node runs, and how loaded it is."""
-        heartbeat = self._heartbeat()
+        heartbeat = self.heartbeat()
         for connection in self.links:
             if connection.identity is not None and not connection.is_closed:
                 connection.link.heartbeat(heartbeat)
                 connection.queued()
-
-    async def _describe(self) -> dict[str, Any]:
-        """Tell what this node offers, in values that any serializer can write."""
-        plan, credentials = self.plan, self.credentials
-        description = AgentDescription(
-            name=credentials.name,
-            device=credentials.device,
-            id=credentials.node_id,
-            version=VERSION,
-            groups=list(plan.groups),
-            tags=dict(plan.tags),
-            capabilities=list(plan.labels),
-            commands=list(describe_commands(self._registrations)),
-            metrics=self._sampler.values,
-            addresses=list(self.endpoint.addresses),
-            key=credentials.public_key.hex(),
-            counters=self.counters(),
-        )
-        plain: dict[str, Any] = to_builtins(description)
-        return plain
 
     # Faults
 

@@ -23,6 +23,8 @@ AGENT: Final = "agent"
 OBSERVER: Final = "observer"
 """Reads directory, health and jobs; calls nothing."""
 
+_MORE_THAN_CALLING: Final = frozenset({ADMIN, OWNER})
+
 
 def checked_roles(roles: Iterable[str]) -> frozenset[str]:
     """Return the roles as a set, or say what is wrong with them.
@@ -49,12 +51,18 @@ def may_call(roles: frozenset[str], required: frozenset[str]) -> bool:
     return not roles.isdisjoint(required) if required else bool(roles - {OBSERVER})
 
 
-def lesser(roles: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+def lesser(proven: frozenset[str], stated: frozenset[str]) -> frozenset[str]:
     """Roles that allow what both allow, and never more: by them a call is judged that one makes for another.
 
-    An operator calls everything, so beside one the other's roles count. Else it is what both have: that may be less
-    than both allow, where each may call by a role that the other lacks.
+    An operator calls everything, so beside one the other's roles count; what an admin or owner may do besides calling,
+    both must be. Else it is what both have: less than both allow where each may call by a role that the other lacks.
+
+    Args:
+        proven: Of the node that makes the call, by its certificate.
+        stated: Of whoever it makes the call for, as it states them: no role comes from here that it lacks itself, but
+            that of an agent, which every operator stands above.
     """
-    if OPERATOR in roles:
-        return others
-    return roles if OPERATOR in others else roles & others
+    if OPERATOR in stated:
+        return proven - (_MORE_THAN_CALLING - stated)
+    both = proven & stated
+    return both | (stated & {AGENT}) if OPERATOR in proven else both

@@ -91,7 +91,11 @@ class Site:
         self._mesh_id = mesh_id_of(signing_public(self._root_secret))
         self._discovery = [DiscoveryKey(number=1, made=self._now, key=fresh_secret())]
         self._admin = certificates.intermediate_certificate(
-            signing_public(self._admin_secret), root=self._root, root_secret=self._root_secret, device="d", now=self._now
+            signing_public(self._admin_secret),
+            root=self._root,
+            root_secret=self._root_secret,
+            device="d",
+            now=self._now,
         )
         self._access: dict[str, Access] = {}
         self._stack = AsyncExitStack()

@@ -16,6 +16,7 @@ from orbitmesh import (
     Context,
     DeadlineExceeded,
     InvalidParameters,
+    Mesh,
     NoAgent,
     Overloaded,
     PermissionDenied,
@@ -181,8 +182,7 @@ async def test_the_first_middleware_is_the_outermost_on_either_side() -> None:
         notes.append(f"handler {ctx.headers['trace']}")
         return number
 
-    def around(whose: Any, name: str) -> None:
-        @whose.middleware
+    def around(whose: Mesh | Agent, name: str) -> None:
         async def m(call: Any, proceed: Any) -> Any:
             notes.append(f"{name} in {call.kind} {call.name} {call.peer} {call.caller and call.caller.name}")
             call.headers["trace"] = call.headers.get("trace", "") + name
@@ -190,6 +190,8 @@ async def test_the_first_middleware_is_the_outermost_on_either_side() -> None:
             result = await proceed(call)
             notes.append(f"{name} out")
             return None if result is None else result * 10
+
+        whose.middleware(m)
 
     around(agent, "C")
     around(agent, "D")
@@ -242,7 +244,8 @@ async def test_middleware_may_answer_itself_repeat_and_refuse(side: str) -> None
             except Exception:
                 return await proceed(call)
 
-        (mesh if side == "calling" else agent).middleware(m)
+        whose: Mesh | Agent = mesh if side == "calling" else agent
+        whose.middleware(m)
         await agent.start(join=mesh)
         assert await mesh.invoke("ask", {"number": 7}) == 7
         assert ran == [7, 7]
@@ -275,7 +278,8 @@ async def test_middleware_that_puts_garbage_for_the_parameters_harms_its_own_cal
                 call.params = garbage
             return await proceed(call)
 
-        (mesh if side == "calling" else agent).middleware(m)
+        whose: Mesh | Agent = mesh if side == "calling" else agent
+        whose.middleware(m)
         await agent.start(join=mesh)
         with pytest.raises((InvalidParameters, Unserializable)):
             await mesh.invoke("ask", {"number": 7})
@@ -301,11 +305,11 @@ async def test_headers_that_cannot_travel_are_told_whoever_wrote_them(garbage: A
 
 async def test_middleware_that_is_no_coroutine_is_told_with_the_way_to_write_it() -> None:
     agent = server()
-    agent.middleware(lambda call, proceed: 7)  # type: ignore[arg-type,return-value]  # what a user gets wrong
+    agent.middleware(lambda call, proceed: 7)  # type: ignore[type-var]  # what a user gets wrong
     async with MemoryMesh(agent) as mesh:
         with pytest.raises(RemoteError, match="write `async def m"):
             await mesh.invoke("ask")
-        mesh.middleware(lambda call, proceed: 7)  # type: ignore[arg-type,return-value]  # as above
+        mesh.middleware(lambda call, proceed: 7)  # type: ignore[type-var]  # as above
         with pytest.raises(ConfigError, match="write `async def m"):
             await mesh.invoke("ask")
         with pytest.raises(ConfigError, match="cannot be called"):
@@ -370,7 +374,7 @@ async def test_agents_are_listed_and_picked_by_what_they_are() -> None:
 
 async def test_everybody_who_should_answer_is_in_the_outcomes_whatever_became_of_it(node_of: Any) -> None:
     agents = [server(name, groups=["g"]) for name in ("fine", "failing", "paused", "cut", "gone")]
-    fine, failing, paused, cut, gone = agents
+    _, failing, paused, cut, gone = agents
     del failing._registrations["ask"]
 
     @failing.command()
@@ -379,7 +383,7 @@ async def test_everybody_who_should_answer_is_in_the_outcomes_whatever_became_of
 
     async with MemoryMesh(*agents) as mesh:
         await mesh.agents()
-        node_of(paused)._dispatcher.is_paused = True
+        node_of(paused).parts.dispatcher.is_paused = True
         await asyncio.sleep(3)
         await gone.stop()
         mesh.network.crash(node_of(cut).endpoint.addresses[0])
@@ -397,7 +401,7 @@ async def test_everybody_who_should_answer_is_in_the_outcomes_whatever_became_of
         (lost,) = await mesh.invoke_all("ask", on="cut")
         assert lost.agent.state is AgentState.LOST
         assert isinstance(lost.error, Unreachable)
-        node_of(paused)._dispatcher.is_paused = False
+        node_of(paused).parts.dispatcher.is_paused = False
 
 
 async def test_a_fan_out_to_names_that_nobody_has_is_told() -> None:
@@ -410,7 +414,7 @@ async def test_a_fan_out_to_names_that_nobody_has_is_told() -> None:
         assert await mesh.invoke_all("ask", on=Target(group="none")) == []
         assert await mesh.invoke_all("nothing") == []
         with pytest.raises(ConfigError):
-            await mesh.invoke_all("ask", on=7)  # type: ignore[arg-type]  # what a user gets wrong
+            await mesh.invoke_all("ask", on=7)  # type: ignore[call-overload]  # what a user gets wrong
 
 
 async def test_cancelling_a_fan_out_cancels_all_of_it() -> None:

@@ -169,7 +169,7 @@ async def test_what_is_remembered_of_a_dialled_member_goes_with_it(node_of: Any)
             node.directory.hint(Sighting("memory", str(number), box))
             await asyncio.sleep(0.01)
         assert len(node.directory.members) <= 5
-        assert len(node._dialler._patience) <= 5
+        assert len(node.links.dialler._patience) <= 5
         assert len(node.directory._newest) <= 5
 
 
@@ -303,12 +303,12 @@ async def test_without_waiting_the_first_use_still_looks_and_no_longer_than_it_m
         assert loop.time() == begun
     async with MemoryMesh(settle=10) as mesh:
         await asyncio.sleep(0.01)
-        node_of(mesh)._presence._looking = 1  # a discovery that takes its time
+        node_of(mesh).parts.presence._looking = 1  # a discovery that takes its time
         begun = loop.time()
         with pytest.raises(NoAgent):
             await mesh.invoke("ask", wait=False, timeout=2)
         assert loop.time() - begun == pytest.approx(2)
-        node_of(mesh)._presence._looking = 0
+        node_of(mesh).parts.presence._looking = 0
 
 
 async def test_settling_ends_with_the_last_look_and_not_at_its_limit(node_of: Any) -> None:
@@ -369,8 +369,8 @@ async def test_of_two_links_that_crossed_one_stays_and_no_call_is_lost(node_of: 
         await crossed(first, second, node_of, until)
         calls = [asyncio.ensure_future(second.mesh.invoke("ask", {"number": n}, on="first")) for n in range(200)]
         assert await asyncio.gather(*calls) == list(range(200))
-        for one, other in ((first, second), (second, first)):
-            await until(lambda a=node_of(one), b=node_of(other): len(a.links._peers[b.id].links) == 1)
+        for one, other in ((node_of(first), node_of(second)), (node_of(second), node_of(first))):
+            await until(lambda a=one, b=other: len(a.links._peers[b.id].links) == 1)
         (here,) = node_of(first).links._peers[node_of(second).id].links
         (there,) = node_of(second).links._peers[node_of(first).id].links
         lower = first if node_of(first).id < node_of(second).id else second

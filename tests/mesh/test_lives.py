@@ -440,7 +440,7 @@ async def test_a_fault_of_a_nodes_own_task_is_told_to_whoever_serves_or_calls(no
         node._beat = broken  # type: ignore[method-assign]  # as above
         await asyncio.sleep(3)
         assert node.state is NodeState.FAULTED
-        with pytest.raises(ConfigError, match="a fault of ours.*stop it"):
+        with pytest.raises(ConfigError, match=r"a fault of ours.*stop it"):
             await client.agents()
         del node._beat
         await client.stop()
@@ -464,11 +464,13 @@ async def test_a_renewed_certificate_serves_new_links_and_one_that_cannot_be_ren
     agent = server()
     async with MemoryMesh(agent) as mesh:
         node = node_of(agent)
-        before = node.credentials
+        before, device = node.credentials, node.access.device
         await asyncio.sleep(86401)
         assert node.credentials.chain != before.chain
         assert node.credentials.public_key == before.public_key
         assert await mesh.invoke("ask", on="a") == "a"
+
+        device = node.access.device
 
         class Ended:
             def credentials(self, **_: Any) -> Any:
@@ -478,4 +480,4 @@ async def test_a_renewed_certificate_serves_new_links_and_one_that_cannot_be_ren
         await asyncio.sleep(86401)
         assert len(lines("certificate-stale")) == 2  # by the agent and by the client
         assert node.state is NodeState.READY
-        object.__setattr__(node.access, "device", mesh._calls().node.links._device)
+        object.__setattr__(node.access, "device", device)

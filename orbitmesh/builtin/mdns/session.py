@@ -112,7 +112,7 @@ class MdnsSession:
             await asyncio.gather(*map(self._open, new))
             for responder in self._responders.values():
                 await self._tell(responder, is_news)
-            if self._watch is None:
+            if self._watch is None and not self._is_closed:  # closed meanwhile: nobody would end it
                 self._watch = asyncio.create_task(self._look_on(), name="orbitmesh mdns discovery")
                 self._watch.add_done_callback(_report)
 

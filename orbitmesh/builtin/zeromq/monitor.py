@@ -8,7 +8,7 @@ from typing import Final
 
 import zmq
 
-from orbitmesh.builtin.zeromq.reading import BURST, NOBLOCK, Again, Reader, receive
+from orbitmesh.builtin.zeromq.reading import NOBLOCK, Again, Reader, receive
 from orbitmesh.builtin.zeromq.shared import Shared
 
 ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
@@ -23,6 +23,9 @@ HANDSHAKE_FAILED_AUTH: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 HANDSHAKE_FAILED: Final = HANDSHAKE_FAILED_NO_DETAIL | HANDSHAKE_FAILED_PROTOCOL | HANDSHAKE_FAILED_AUTH
 
 _EVENT: Final = struct.Struct("=Hi")
+
+_TURN: Final = 256
+"""Events that one turn of the loop takes in: far more than messages, so that a flood of connections is never behind."""
 
 
 class Monitor:
@@ -88,7 +91,7 @@ class Monitor:
     def _read(self) -> bool:
         """Read some events; False when there are no more."""
         socket, told, unpack = self._socket, self._told, _EVENT.unpack
-        for _ in range(BURST):
+        for _ in range(_TURN):
             try:
                 event, value = unpack(receive(socket, NOBLOCK))
             except Again:

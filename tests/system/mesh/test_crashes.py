@@ -1,4 +1,4 @@
-"""Agents that are killed, restarted, or stopped dead: who waits is told at once, and work goes on with the next start."""
+"""Agents that are killed, restarted or stopped dead: who waits is told at once, work goes on with the next start."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ async def test_a_restarted_agent_is_the_same_node_with_a_later_start(
         await eventually(is_heard)
 
 
-async def test_calls_by_name_go_on_through_ten_crashes_and_restarts(start_agent: Start, client: Client) -> None:
+async def test_calls_by_name_go_on_through_ten_crashes_and_restarts(
+    start_agent: Start, client: Client, eventually: Eventually
+) -> None:
     """Each call ends, with its result or an error of its own class; none hangs, none is answered by a dead start."""
     mesh = await client()
     outcomes: list[Any] = []
@@ -102,9 +104,7 @@ async def test_calls_by_name_go_on_through_ten_crashes_and_restarts(start_agent:
     for _ in range(11):
         child = start_agent("a")
         pids.append(child.pid)
-        async with asyncio.timeout(20):
-            while outcomes.count(child.pid) < 20:
-                await asyncio.sleep(0.01)
+        await eventually(lambda pid=child.pid: outcomes.count(pid) >= 20)
         if len(pids) < 11:
             child.kill()
     is_over = True
@@ -117,7 +117,9 @@ async def test_calls_by_name_go_on_through_ten_crashes_and_restarts(start_agent:
     assert order == sorted(order)
 
 
-async def test_a_crash_is_no_goodbye_and_a_stop_is_one(start_agent: Start, client: Client, eventually: Eventually) -> None:
+async def test_a_crash_is_no_goodbye_and_a_stop_is_one(
+    start_agent: Start, client: Client, eventually: Eventually
+) -> None:
     crashing, leaving = start_agent("a"), start_agent("b")
     mesh = await client()
     for name in ("a", "b"):
@@ -144,7 +146,8 @@ async def test_a_client_that_crashes_frees_what_ran_for_it(
         "import asyncio, orbitmesh\n"
         "async def main():\n"
         "    async with orbitmesh.Mesh() as mesh:\n"
-        "        await asyncio.gather(*(mesh.invoke('doze', {'seconds': 600}, on='a', timeout=900) for _ in range(4)))\n"
+        "        calls = [mesh.invoke('doze', {'seconds': 600}, on='a', timeout=900) for _ in range(4)]\n"
+        "        await asyncio.gather(*calls)\n"
         "asyncio.run(main())\n"
     )
     other = run_python("-c", code)
@@ -192,11 +195,11 @@ async def test_a_stopped_process_is_busy_and_goes_on_where_it_was(
     assert {told["pid"] for told in by_group} == {other.pid}
     with pytest.raises((NoAgent, Overloaded, DeadlineExceeded)):
         await mesh.invoke("whoami", on="a", timeout=1)
-    assert not (under_way.done() or blocked.done() or waiting.done())
+    assert not any(call.done() for call in (under_way, blocked, waiting))
 
     stopped.send(signal.SIGCONT)
     async with asyncio.timeout(20):
-        assert await asyncio.gather(under_way, blocked, waiting) == ["woke", "late", "waited"]
+        assert [await call for call in (under_way, blocked, waiting)] == ["woke", "late", "waited"]
     assert await state() is AgentState.CONNECTED
     counters = mesh.counters()
     assert counters.get("links.cuts", 0) == counters.get("links.breaches", 0) == counters["transport.lost"] == 0

@@ -114,10 +114,9 @@ class Talker:
         """Connections that it holds, greeted or not."""
         return len(list(self.agent.mesh._calls().node.links))
 
-    async def talk(self, count: int) -> None:
+    async def talk(self, count: int, eventually: Eventually) -> None:
         """Publish numbers from the first moment at which somebody hears."""
-        while not await self.agent.mesh.publish("talk.probe", -1):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: self.agent.mesh.publish("talk.probe", -1))
         for number in range(count):
             assert await self.agent.mesh.publish("talk.numbers", number) >= 1
             await asyncio.sleep(0)
@@ -141,7 +140,9 @@ async def _pair(home: Path, eventually: Eventually) -> None:
     await asyncio.gather(one.agent.start(), two.agent.start())
     try:
         async with asyncio.timeout(60):
-            await asyncio.gather(one.talk(200), two.talk(200), one.call(two, 50), two.call(one, 50))
+            await asyncio.gather(
+                one.talk(200, eventually), two.talk(200, eventually), one.call(two, 50), two.call(one, 50)
+            )
         await eventually(lambda: _numbers(one.heard.get("two")) == list(range(200)), what=lambda: one.heard)
         await eventually(lambda: _numbers(two.heard.get("one")) == list(range(200)), what=lambda: two.heard)
         await eventually(lambda: one.links() == two.links() == 1)

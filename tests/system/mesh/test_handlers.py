@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -157,7 +158,7 @@ def test_anyio_works_from_the_first_step(run: Run, agent: Agent) -> None:
     async def limited(to: int) -> AsyncIterator[int]:
         for number in range(to):
             with anyio.fail_after(5):
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             yield number
 
     async def scenario(mesh: Mesh, agent: Agent) -> None:

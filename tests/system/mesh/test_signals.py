@@ -100,7 +100,9 @@ async def test_a_second_signal_ends_it_at_once(start_agent: Start, client: Clien
         await call
 
 
-async def test_two_signals_end_a_process_whose_loop_hangs(run_python: Callable[..., Any]) -> None:
+async def test_two_signals_end_a_process_whose_loop_hangs(
+    run_python: Callable[..., Any], eventually: Eventually
+) -> None:
     code = (
         "import time\n"
         "from orbitmesh import Agent\n"
@@ -112,11 +114,9 @@ async def test_two_signals_end_a_process_whose_loop_hangs(run_python: Callable[.
         "agent.run()\n"
     )
     child = run_python("-c", code)
-    while "hangs" not in child.out:
-        await asyncio.sleep(0.02)
+    await eventually(lambda: "hangs" in child.out)
     child.send(signal.SIGTERM)
-    while is_pending(child.pid):  # two that wait at once would be one
-        await asyncio.sleep(0.02)
+    await eventually(lambda: not is_pending(child.pid))  # two that wait at once would be one
     child.send(signal.SIGTERM)
     assert await child.ended(5) == -signal.SIGTERM
 

@@ -1,4 +1,4 @@
-"""Handlers that are plain ``def``, on an agent with real links: bounded threads, callers that leave, whatever escapes."""
+"""Handlers that are plain ``def``, over real links: bounded threads, callers that leave, whatever escapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orbitmesh import Agent, Context, DeadlineExceeded, Mesh, RemoteError
-from orbitmesh.runtime.node import THREADS
+from orbitmesh.runtime.parts import THREADS
 
 Client = Callable[..., Awaitable[Mesh]]
 Eventually = Callable[..., Awaitable[Any]]
@@ -68,8 +68,7 @@ def agent(home: Path, gate: Gate) -> Agent:
 
     @made.stream()
     def waves(to: int) -> Iterator[int]:
-        for number in range(to):
-            yield number
+        yield from range(to)
 
     @made.stream()
     def broken() -> Iterator[int]:
@@ -110,7 +109,7 @@ async def test_a_caller_that_leaves_is_free_at_once_and_its_thread_goes_on(
 
     async def are_withdrawn() -> bool:
         counters = (await mesh.describe("a")).counters
-        return counters.get("requests.cancelled", 0) == THREADS + 6
+        return bool(counters.get("requests.cancelled") == THREADS + 6)
 
     await eventually(are_withdrawn)
     gate.opened.set()

@@ -41,7 +41,7 @@ async def test_small_calls_go_on_beside_large_bodies(start_agent: Start, client:
     mesh = await client()
 
     async def median_of_calls(is_over: Callable[[], bool], least: int) -> tuple[float, int]:
-        taken = []
+        taken: list[float] = []
         while len(taken) < least or not is_over():
             begun = time.perf_counter()
             await mesh.invoke("echo", {"value": 1}, on="a", timeout=60)

@@ -15,6 +15,7 @@ Client = Callable[..., Awaitable[Mesh]]
 Eventually = Callable[..., Awaitable[Any]]
 Address = Callable[..., str]
 
+
 async def test_a_client_calls_streams_notifies_and_describes(start_agent: Start, client: Client) -> None:
     child = start_agent("a", groups=["workers"], tags={"site": "roof"}, capabilities=["gpu"])
     mesh = await client()
@@ -119,7 +120,9 @@ async def test_a_static_peer_that_is_not_there_is_told_of_once_and_tried_on(
     assert len(told) == 1
 
 
-async def test_a_static_peer_with_a_wrong_key_is_never_linked(start_agent: Start, client: Client, address_of: Address) -> None:
+async def test_a_static_peer_with_a_wrong_key_is_never_linked(
+    start_agent: Start, client: Client, address_of: Address
+) -> None:
     await start_agent("a").says("is ready")
     address, _, _ = address_of("a").partition("?")
     mesh = await client(discovery=["static"], peers=[f"{address}?key={'ab' * 32}"])

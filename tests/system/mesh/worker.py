@@ -19,7 +19,7 @@ from orbitmesh import Agent, Context, Event
 
 
 def make_agent(options: dict[str, Any]) -> Agent:
-    """An agent with the commands below; ``pattern`` is what it hears, ``grace`` what it gives those who run at its end."""
+    """An agent with the commands below; it hears ``pattern``, and at its end waits ``grace`` seconds for what runs."""
     pattern, grace = options.pop("pattern", ""), options.pop("grace", 10)
     agent = Agent(**options)
     agent.stop = functools.partial(agent.stop, grace)  # type: ignore[method-assign]  # what serve() calls at its end
@@ -91,6 +91,11 @@ def make_agent(options: dict[str, Any]) -> Agent:
             "threads": threading.active_count(),
             "tasks": len(asyncio.all_tasks()),
         }
+
+    @agent.command()
+    async def connections() -> int:
+        """How many connections this node keeps an account of, whatever became of them."""
+        return len(list(agent.mesh._calls().node.links))
 
     @agent.command()
     async def call_other(command: str, on: str, ctx: Context) -> Any:

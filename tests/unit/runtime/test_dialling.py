@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings, strategies
@@ -45,7 +46,7 @@ class Desk:
         self.dialler = Dialler(
             self.loop,
             dial=self.dial,
-            won=lambda attempt, pipe: self.won.append((attempt, pipe)),  # type: ignore[arg-type]  # a fake one
+            won=lambda attempt, pipe: self.won.append((attempt, cast(FakePipe, pipe))),  # as it dials no other
             failed=self.failed.append,
             random=lambda: 0.0,
         )
@@ -65,10 +66,10 @@ class Desk:
 
     def lose(self, pipe: FakePipe, reason: str = "refused") -> bool:
         pipe.is_open = False
-        return self.dialler.lost(pipe, reason)  # type: ignore[arg-type]  # a fake one
+        return self.dialler.lost(pipe, reason)
 
     def connect(self, pipe: FakePipe) -> bool:
-        return self.dialler.connected(pipe)  # type: ignore[arg-type]  # a fake one
+        return self.dialler.connected(pipe)
 
 
 @pytest.fixture
@@ -160,11 +161,11 @@ def test_whoever_cannot_be_reached_is_left_alone_for_longer_each_time(desk: Desk
 
     again()
     desk.pass_time(3600)
-    waits = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(tries)]
     assert waits[:5] == pytest.approx([0.25, 0.5, 1, 2, 2.5])
     assert max(wait for at, wait in zip(tries, waits, strict=False) if at < 290) == pytest.approx(2.5)
     assert max(waits) == pytest.approx(15)
-    assert all(before <= after + 1e-9 for before, after in zip(waits, waits[1:], strict=False))
+    assert all(before <= after + 1e-9 for before, after in pairwise(waits))
     desk.dialler.forgive(node(1))
     assert desk.dialler.may_try(node(1), again)
     desk.dialler.forgive(node(1))  # harmless
