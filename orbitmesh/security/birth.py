@@ -15,9 +15,10 @@ from orbitmesh.security import certificates
 from orbitmesh.security.chains import ProvenDevice, prove_device
 from orbitmesh.security.device import Device
 from orbitmesh.security.keys import KEY_BYTES, DiscoveryKey, fresh_secret, mesh_id_of, signing_key, signing_public
+from orbitmesh.security.roles import ADMIN, AGENT, OPERATOR, OWNER
 from orbitmesh.security.shared import SharedKeys
 
-ALL_ROLES: Final = frozenset({"admin", "operator", "owner", "agent"})
+ALL_ROLES: Final = frozenset({ADMIN, OPERATOR, OWNER, AGENT})
 """Roles of the first device, and of every device on a shared secret; ``observer`` would only take away."""
 
 ROOT: Final = "root.crt"

@@ -15,7 +15,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from orbitmesh.builtin.local.locking import take
+from orbitmesh.security.locks import take
 from orbitmesh.spi.discovery import MAX_BOX
 
 NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9]{1,15})\.box")

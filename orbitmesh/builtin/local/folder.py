@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from orbitmesh.builtin.local.files import HEADER_BYTES, MAX_FILE, NAME, remove
-from orbitmesh.builtin.local.locking import is_held
+from orbitmesh.security.locks import is_held
 from orbitmesh.spi.discovery import Hint, Sighting, Vanished
 
 MAX_FILES: Final = 16_384
