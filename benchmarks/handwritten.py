@@ -1,7 +1,7 @@
 """What the product is measured against: a hand-written blocking loop over pyzmq, as one would write it in an afternoon.
 
-CURVE on, msgpack for everything, one ZeroMQ message per call, sent and received as pyzmq's guide shows it; no deadlines,
-no credit, no certificates, no discovery.
+CURVE on, msgpack for everything, one ZeroMQ message per call, sent and received as pyzmq's guide shows it; no
+deadlines, no credit, no certificates, no discovery.
 """
 
 from __future__ import annotations

@@ -11,14 +11,13 @@ from msgspec import Meta, Struct
 
 from orbitmesh.core.errors import NotTrusted
 from orbitmesh.core.ids import MeshId
-from orbitmesh.security import certificates
+from orbitmesh.security import certificates, roles
 from orbitmesh.security.chains import ProvenDevice, prove_device
 from orbitmesh.security.device import Device
 from orbitmesh.security.keys import KEY_BYTES, DiscoveryKey, fresh_secret, mesh_id_of, signing_key, signing_public
-from orbitmesh.security.roles import ADMIN, AGENT, OPERATOR, OWNER
 from orbitmesh.security.shared import SharedKeys
 
-ALL_ROLES: Final = frozenset({ADMIN, OPERATOR, OWNER, AGENT})
+ALL_ROLES: Final = frozenset({roles.ADMIN, roles.OPERATOR, roles.OWNER, roles.AGENT})
 """Roles of the first device, and of every device on a shared secret; ``observer`` would only take away."""
 
 ROOT: Final = "root.crt"

@@ -13,7 +13,6 @@ import pytest
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from orbitmesh.builtin.mdns import Mdns, MdnsSession
-from orbitmesh.spi.interfaces import Interface, present_interfaces
 from orbitmesh.builtin.mdns.records import Record, pack
 from orbitmesh.spi.discovery import (
     MAX_BOX,
@@ -25,6 +24,7 @@ from orbitmesh.spi.discovery import (
     Sighting,
     Vanished,
 )
+from orbitmesh.spi.interfaces import Interface, present_interfaces
 
 Opened = Callable[[Discovery, DiscoverySettings], Awaitable[tuple[DiscoverySession, asyncio.Queue[Hint]]]]
 Settings = Callable[..., DiscoverySettings]

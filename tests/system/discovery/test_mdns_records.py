@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitmesh.spi.interfaces import Interface, addresses_of, chosen, present_interfaces
 from orbitmesh.builtin.mdns.places import MAX_PLACES, NEWS_BURST, NEWS_PER_SECOND, Places
 from orbitmesh.builtin.mdns.records import MAX_STRING, MAX_TAG, MAX_TEXT, MalformedRecord, Record, pack, unpack
 from orbitmesh.spi.discovery import MAX_BOX, Sighting, Vanished
+from orbitmesh.spi.interfaces import Interface, addresses_of, chosen, present_interfaces
 
 tags = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=MAX_TAG)
 

@@ -83,6 +83,7 @@ async def test_a_restarted_agent_is_the_same_node_with_a_later_start(
         await eventually(is_heard)
 
 
+@pytest.mark.slow
 async def test_calls_by_name_go_on_through_ten_crashes_and_restarts(
     start_agent: Start, client: Client, eventually: Eventually
 ) -> None:

@@ -114,6 +114,7 @@ async def test_a_caller_that_leaves_is_free_at_once_and_its_thread_goes_on(
     await eventually(are_withdrawn)
     gate.opened.set()
     assert await mesh.invoke("wait", on="a", timeout=20) == "orbitmesh wait"
+    await eventually(lambda: gate.inside == 0)
     # The five that still waited for a thread never ran, nor did the one whose time was over.
     assert gate.ended == THREADS + 1
 

@@ -48,7 +48,7 @@ async def test_another_secret_stays_out(
     await child.says("is ready")
     mesh = await client(home=tmp_path / "two", secret=OTHER, **MDNS_ONLY)
     with pytest.raises(NoAgent):
-        await mesh.invoke("whoami", on="a", timeout=3)
+        await mesh.invoke("whoami", on="a", timeout=1.5)
     assert await mesh.agents() == []
     # Not only unseen: with its very address and key in hand, another mesh's certificate does not get in.
     knocking = await client(
@@ -59,7 +59,7 @@ async def test_another_secret_stays_out(
         peers=[address_of("a", at=tmp_path / "one")],
     )
     with pytest.raises(NoAgent):
-        await knocking.invoke("whoami", on="a", timeout=2)
+        await knocking.invoke("whoami", on="a", timeout=1)
     assert "is connected" not in child.err
 
 

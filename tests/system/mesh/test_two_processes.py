@@ -113,7 +113,7 @@ async def test_a_static_peer_that_is_not_there_is_told_of_once_and_tried_on(
     child.kill()
     mesh = await client(discovery=["static"], peers=[address_of("a")])
     with pytest.raises(NoAgent):
-        await mesh.invoke("whoami", on="a", timeout=2)
+        await mesh.invoke("whoami", on="a", timeout=1)
     again = start_agent("a")
     assert (await mesh.invoke("whoami", on="a"))["pid"] == again.pid
     told = [record for record in caplog.records if "cannot be reached yet" in record.getMessage()]
@@ -127,7 +127,7 @@ async def test_a_static_peer_with_a_wrong_key_is_never_linked(
     address, _, _ = address_of("a").partition("?")
     mesh = await client(discovery=["static"], peers=[f"{address}?key={'ab' * 32}"])
     with pytest.raises(NoAgent):
-        await mesh.invoke("whoami", on="a", timeout=2)
+        await mesh.invoke("whoami", on="a", timeout=1)
     assert mesh.counters()["transport.failed_dials"] >= 1
 
 

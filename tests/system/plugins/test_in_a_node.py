@@ -57,7 +57,8 @@ import asyncio
 from orbitmesh import Agent, PluginError
 
 async def main():
-    for chosen in (dict(transport="pigeon"), dict(serializer="pidgin"), dict(codecs=["squeze"]), dict(middleware=["x"])):
+    wrong = (dict(transport="pigeon"), dict(serializer="pidgin"), dict(codecs=["squeze"]), dict(middleware=["x"]))
+    for chosen in wrong:
         try:
             await Agent("a", **chosen).start()
         except PluginError as error:
