@@ -20,6 +20,7 @@ from orbitmesh.runtime.directory import Directory
 from orbitmesh.runtime.greeting import Greeter
 from orbitmesh.runtime.logs import shown
 from orbitmesh.runtime.ports import EventBus, Request, Server
+from orbitmesh.runtime.strangers import Strangers
 from orbitmesh.security.identity import Identity
 from orbitmesh.security.roles import may_call
 from orbitmesh.spi.transport import Frame, Pipe
@@ -49,6 +50,7 @@ class Links:
         loop: asyncio.AbstractEventLoop,
         *,
         greeter: Greeter,
+        strangers: Strangers,
         directory: Directory,
         server: Server,
         events: EventBus,
@@ -62,6 +64,7 @@ class Links:
         Args:
             loop: The node's loop.
             greeter: Begins each link, and proves this node on it.
+            strangers: Told of who could prove nothing.
             directory: Told of everything that happens to peers.
             server: Runs what peers ask for.
             events: Takes and spreads events.
@@ -75,6 +78,7 @@ class Links:
         self.dialler: Dialler
         self._loop = loop
         self._greeter = greeter
+        self._strangers = strangers
         self._directory = directory
         self._members = directory.members
         self._server = server
@@ -402,6 +406,8 @@ class Links:
             self.counts["goodbyes"] += 1
             return
         self.counts["breaches" if closed.is_breach else "cuts"] += 1
+        if connection.identity is None and not connection.pipe.is_dialled:
+            self._strangers.failed(connection.pipe.address)
         if not closed.is_breach:
             return
         # Anybody may knock: what strangers do is counted, and told only to who looks closely.

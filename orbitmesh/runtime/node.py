@@ -228,6 +228,7 @@ class Node:
         )
         stack.push_async_callback(self.endpoint.close)
         stack.callback(self.links.close)
+        stack.callback(parts.strangers.close)
         stack.callback(parts.dialler.close)
         stack.callback(self.directory.close)
         self._keep_port()

@@ -22,6 +22,7 @@ from orbitmesh.runtime.payload import Payload
 from orbitmesh.runtime.presence import Presence
 from orbitmesh.runtime.registry import Registration, plugin_registrations, register
 from orbitmesh.runtime.serving import Serving
+from orbitmesh.runtime.strangers import Strangers
 from orbitmesh.runtime.subscriptions import EventHandler
 from orbitmesh.runtime.threads import HandlerThreads
 from orbitmesh.wire.envelopes import Kind
@@ -49,6 +50,7 @@ class Parts:
         directory: What it knows of its peers.
         events: Its event side.
         greeter: Begins links, and proves the node on them.
+        strangers: Who could prove nothing.
         links: Its connections.
         dialler: Makes links.
         finder: Finds and links those whom it calls.
@@ -64,6 +66,7 @@ class Parts:
     directory: Directory
     events: Events
     greeter: Greeter
+    strangers: Strangers
     links: Links
     dialler: Dialler
     finder: Finder
@@ -78,7 +81,7 @@ class Parts:
                 events[name] = events.get(name, 0) + count
         events["dropped"] = events.get("dropped", 0) + self.links.events_dropped
         return {
-            "links": {**self.links.counts, "late_answers": self.links.late_answers},
+            "links": {**self.links.counts, **self.strangers.counts, "late_answers": self.links.late_answers},
             "dials": dict(self.dialler.counts),
             "directory": {**self.directory.members.counters(), **self.directory.counts},
             "requests": {**self.dispatcher.counts, **self.serving.counts},
@@ -148,9 +151,11 @@ def make_parts(node: Node, plugins: Plugins, tasks: Tasks, client: Callable[[], 
         codecs=plugins.codecs(plan.codecs),
         random_bytes=secrets.token_bytes,
     )
+    strangers = Strangers(loop, lambda hosts: node.endpoint.refuse(keys=frozenset(), hosts=hosts))
     links = Links(
         loop,
         greeter=greeter,
+        strangers=strangers,
         directory=directory,
         server=dispatcher,
         events=events,
@@ -197,6 +202,7 @@ def make_parts(node: Node, plugins: Plugins, tasks: Tasks, client: Callable[[], 
         directory=directory,
         events=events,
         greeter=greeter,
+        strangers=strangers,
         links=links,
         dialler=dialler,
         finder=finder,
