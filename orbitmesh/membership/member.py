@@ -63,6 +63,8 @@ class Member:
         is_linked: Whether a link holds on which it has proven itself.
         has_parted: Whether this boot has said goodbye.
         has_failed: Whether the last dial failed and nothing new was told since.
+        failed_keys: Keys by which dials have failed while others are left to try: who announces is not proven, and a
+            forged start must not hide the true one.
         proven_boot: The newest boot that a handshake proved; None if none ever did.
         proven_key: The key that was proven with it.
         software: Version of OrbitMesh it runs.
@@ -95,6 +97,7 @@ class Member:
     is_linked: bool = False
     has_parted: bool = False
     has_failed: bool = False
+    failed_keys: set[bytes] = field(default_factory=set)
     proven_boot: Boot | None = None
     proven_key: bytes = b""
     software: str = ""
@@ -129,7 +132,8 @@ class Member:
     def settle(self) -> bool:
         """Decide anew where to dial; say whether that changed.
 
-        The newest boot told of counts, but nothing told of changes what a live link or a proven boot says.
+        The newest boot told of counts, of those whose key has not failed; but nothing told of changes what a live link
+        or a proven boot says.
         """
         before = (self.boot, self.key, self.addresses)
         best = None if self.is_linked else self._best()
@@ -148,5 +152,20 @@ class Member:
         return before != (self.boot, self.key, self.addresses)
 
     def _best(self) -> Announced | None:
-        hopeful = [announced for announced in self.sources.values() if not self.is_stale(announced.boot)]
-        return max(hopeful, key=lambda announced: announced.boot, default=None)
+        hopeful = self._hopeful()
+        untried = [announced for announced in hopeful if announced.key not in self.failed_keys]
+        if not untried and self.proven_boot is not None and self.proven_key not in self.failed_keys:
+            return None  # what was proven is left
+        return max(untried or hopeful, key=lambda announced: announced.boot, default=None)
+
+    def _hopeful(self) -> list[Announced]:
+        return [announced for announced in self.sources.values() if not self.is_stale(announced.boot)]
+
+    def failed(self, key: bytes) -> None:
+        """The dial by a key has failed: the next one's turn, and when all have had theirs, the first one's again."""
+        keys = {announced.key for announced in self._hopeful()}
+        if self.proven_boot is not None:
+            keys.add(self.proven_key)
+        self.failed_keys = (self.failed_keys | {key}) & keys
+        if self.failed_keys == keys:
+            self.failed_keys = set()

@@ -159,6 +159,7 @@ class Members(Table):
         member.proven_boot, member.proven_key = boot, key
         member.reached = address or member.reached
         member.is_linked, member.has_parted, member.has_failed = True, False, False
+        member.failed_keys = set()
         member.statement = Statement()
         member.last_heard = now
         member.settle()
@@ -240,18 +241,23 @@ class Members(Table):
         if member is not None:
             self._move(member, Cause.SILENCE, now=now)
 
-    def disconnected(self, node_id: NodeId, now: float, *, is_hung: bool = False) -> None:
+    def disconnected(
+        self, node_id: NodeId, now: float, *, is_hung: bool = False, failed_key: bytes | None = None
+    ) -> None:
         """The last link to it is gone, or the dial failed.
 
         Args:
             node_id: Who it is.
             now: Monotonic seconds.
             is_hung: Whether the link was closed because its node was silent for too long: then it is lost at once.
+            failed_key: By which key it was dialled in vain; None where a link is gone.
         """
         member = self._known(node_id)
         if member is None:
             return
         member.has_failed = member.state is AgentState.LINKING
+        if failed_key is not None:
+            member.failed(failed_key)
         self._unlink(member, Cause.HUNG if is_hung else Cause.CUT, now)
         if member.state is AgentState.DISCOVERED and not member.sources:
             self._move(member, Cause.VANISHED, now=now)

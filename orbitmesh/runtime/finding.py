@@ -228,13 +228,16 @@ class Finder:
         if attempt.node_id is None:
             self._missed_seed(attempt)
         else:
-            self._dialler.missed(attempt.node_id)
             member = self._members.by_id(attempt.node_id)
-            if member is not None and not member.is_linked:  # else what failed was the dial of a start that was told of
+            if member is None or member.is_linked:  # what failed was the dial of a start that was told of
+                self._dialler.missed(attempt.node_id)
+            else:
                 now = self._loop.time()
-                self._members.disconnected(attempt.node_id, now)
-                if is_refused:
-                    self._members.rejected(attempt.node_id, attempt.reason, now)
+                self._members.disconnected(attempt.node_id, now, failed_key=attempt.key)
+                if not member.failed_keys:  # of what is told of it all has been tried
+                    self._dialler.missed(attempt.node_id)
+                    if is_refused:
+                        self._members.rejected(attempt.node_id, attempt.reason, now)
                 self._want(member)
         self._directory.pump()
         self._directory.wake()

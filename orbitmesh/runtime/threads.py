@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Generator
 from queue import SimpleQueue
 from typing import Any, Final
@@ -125,9 +125,11 @@ class HandlerThreads:
         left = [worker.work for worker in self._workers if worker.work is not None]
         for work in left:
             work.give_up("the node stopped, and the handler did not return in time")
+        for command, count in Counter(work.command for work in left).items():
             _log.warning(
-                "a thread that runs %r is left behind: it cannot be stopped",
-                work.command,
+                "a thread that runs %r is left behind: it cannot be stopped%s",
+                command,
+                f", and {count - 1} more of these" if count > 1 else "",
                 extra={"event": "thread-left-behind"},
             )
         ending = [thread for worker, thread in threads.items() if worker not in self._workers]

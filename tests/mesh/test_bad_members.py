@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from orbitmesh import Agent, ConfigError, Event, Mesh, PermissionDenied
+from orbitmesh.builtin.memory.board import _Notice
+from orbitmesh.core.ids import Boot
 from orbitmesh.membership.info import AgentState
 from orbitmesh.runtime import dialling, events
 from orbitmesh.runtime.access import Access
+from orbitmesh.security.announcements import Announcement
 from orbitmesh.testing import MemoryMesh
 from orbitmesh.wire import limits
 from orbitmesh.wire.envelopes import (
@@ -271,3 +275,30 @@ async def test_no_caller_gains_by_what_it_says_of_the_first_one(site: Any, betwe
             connection.queued()
             await asyncio.wait([future], timeout=5)
             assert isinstance(future.exception(), PermissionDenied) is not is_fine
+
+
+@pytest.mark.parametrize("where", ["nowhere", "itself"])
+async def test_whoever_announces_another_hides_it_from_nobody(where: str, site: Any, node_of: Any) -> None:
+    """The forged start is newer than any true one can be, so it is tried first; the true one is tried all the same."""
+    agent = victim()
+    rogue = await site.join("rogue", name="rogue")
+    await site.join("desk", agent)
+    node, own = node_of(agent), node_of(rogue)
+    for number in range(3):
+        box = rogue.access.device.seal(
+            Announcement(
+                node_id=node.id,
+                name="victim",
+                device="desk",
+                boot=Boot(2**52 + number),
+                key=bytes([number]) * 32 if where == "nowhere" else own.credentials.public_key,
+                addresses=("memory://4000",) if where == "nowhere" else tuple(own.endpoint.addresses),
+                oldest=1,
+                newest=1,
+                time=datetime.now(UTC),
+            ),
+            now=datetime.now(UTC),
+        )
+        rogue.network.board.pin(_Notice(f"forged {number}", own.access.device.mesh_tag(datetime.now(UTC)), box))
+    caller = await site.join("pi", name="caller")
+    assert await caller.invoke("ask", on="victim", timeout=10) == "fine"
