@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from orbitmesh.core.errors import OrbitMeshError, Overloaded, ProtocolError
 from orbitmesh.link.bodies import Bodies
@@ -30,6 +30,9 @@ from orbitmesh.wire.envelopes import (
     Reply,
     Subscribe,
 )
+
+UNREAD: Final = 8192
+"""Envelopes that may wait for a peer before its calls are refused: far more than it may have in flight."""
 
 
 class Arrivals:
@@ -123,6 +126,9 @@ class Arrivals:
         self._ids.check_opening(id_)
         if id_ in served.calls or id_ in served.flows:
             raise ProtocolError("an exchange was opened under an id that is not free")
+        if self._outbox.backlog >= UNREAD:
+            self._bodies.refuse(to_wire(Overloaded("too much waits for this peer to read it"), id_))
+            return
         deadline = now + envelope.ttl_ms / 1000 if envelope.ttl_ms else inf
         if envelope.kind == Kind.CALL:
             if len(served.calls) >= limits.CALL_SLOTS:

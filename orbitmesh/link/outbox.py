@@ -87,6 +87,11 @@ class Outbox:
         return len(self._small)
 
     @property
+    def backlog(self) -> int:
+        """Envelopes and large bodies that have not left."""
+        return len(self._small) + len(self._bulk) + len(self._later)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing at all waits."""
         return not (self._has_data or self.control or self._greeting or self._farewell)

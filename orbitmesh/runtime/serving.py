@@ -49,7 +49,18 @@ class Refusal(Exception):
 class Entry:
     """One command on this node, with how much of it runs now."""
 
-    __slots__ = ("is_direct", "is_own", "is_stream", "kind", "limit", "registration", "required", "running", "spec")
+    __slots__ = (
+        "is_direct",
+        "is_failing",
+        "is_own",
+        "is_stream",
+        "kind",
+        "limit",
+        "registration",
+        "required",
+        "running",
+        "spec",
+    )
 
     def __init__(self, registration: Registration) -> None:
         self.registration = registration
@@ -63,6 +74,7 @@ class Entry:
         spec = registration.spec
         self.is_direct = spec.is_async and spec.is_direct and registration.timeout is None
         self.running = 0
+        self.is_failing = False
 
 
 class Served:
@@ -195,6 +207,7 @@ class Serving:
                     raise Refusal(error) from error
                 connection.queued()
             self.counts["handled"] += 1
+            entry.is_failing = False
         except BaseException as error:
             self._failed(served, error)
         finally:
@@ -337,6 +350,9 @@ class Serving:
             connection.traffic.fail(request.id, self._error(served, error))
             connection.queued()
             return
+        if served.entry.is_failing:
+            return  # one line for each time that it begins to fail; the counter has them all
+        served.entry.is_failing = True
         logger.warning(
             "the one-way command %r failed: %s: %s",
             request.command,

@@ -144,7 +144,7 @@ def test_the_later_of_two_plugins_that_offer_one_name_is_refused_and_both_are_na
     assert later.state == "broken"
     assert later.cause == (
         "it offers codec 'rot13', as 'anders' (anders 1.2) does already; "
-        "`orbitmesh plugins disable anders` lets this one have it"
+        "put 'anders' into the setting plugins_disabled to let this one have it"
     )
     assert row("berta", disabled=("anders",)).state == "ok"
 

@@ -75,7 +75,7 @@ def test_a_disabled_plugin_that_is_asked_for_says_how_to_enable_it(install: Inst
         load_plugins(disabled=["pigeon"]).transport("pigeon://roof")
     assert str(caught.value) == (
         "there is no transport 'pigeon': plugin 'pigeon' (pigeon 1.2) is disabled; "
-        "`orbitmesh plugins enable pigeon` brings it back (setting plugins_disabled)"
+        "take 'pigeon' out of the setting plugins_disabled (ORBITMESH_PLUGINS_DISABLED) to bring it back"
     )
 
 
