@@ -12,7 +12,7 @@ from orbitmesh.builtin.zeromq.shared import Shared
 from orbitmesh.spi.transport import Frame
 from orbitmesh.wire import limits
 
-BURST: Final = 4
+BURST: Final = 64
 """Messages that one socket may bring in one turn of the loop; what is left comes in the next one."""
 
 _LOOKS: Final = 4
