@@ -304,7 +304,9 @@ def main() -> int:
             "rounds": options.rounds,
             "rows": rows,
         }
-        Path(options.keep).write_text(json.dumps(kept, indent=2) + "\n")
+        path = Path(options.keep)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(kept, indent=2) + "\n")
     return 0 if all(row["met"] for row in rows) else 1
 
 
