@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orbitmesh.builtin.zeromq.tcp import BROKEN
 from orbitmesh.builtin.zeromq.zap import key_of
 from orbitmesh.spi.transport import Frame
 
@@ -20,6 +21,7 @@ class AcceptedPipe:
         routing_id: Names it within the ROUTER. It is never told or logged: who knows the next one can claim it.
         token: What ZAP gave its handshake.
         connection: The TCP connection, as far as that is known and until it has ended.
+        delivered: Bytes of the messages that it has brought, for the watchdog.
         is_gone: Whether it takes no more messages.
         is_closed: Whether its messages are dropped.
         owes_lost: Whether the receiver was told of it, and is to be told of its end.
@@ -30,6 +32,7 @@ class AcceptedPipe:
         "_listener",
         "address",
         "connection",
+        "delivered",
         "is_closed",
         "is_gone",
         "owes_lost",
@@ -48,10 +51,11 @@ class AcceptedPipe:
         self.peer_key = key_of(token)
         self.address = address
         self.connection: Connection | None = None
+        self.delivered = 0
         self.is_gone = False
         self.is_closed = False
         self.owes_lost = False
-        self.reason = "the other side closed the connection, or it broke"
+        self.reason = BROKEN
 
     def send(self, frames: Sequence[Frame]) -> bool:
         """Hand over one message."""

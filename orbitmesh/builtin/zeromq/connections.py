@@ -127,6 +127,11 @@ class Connections:
 
     # Whose they are
 
+    def pipe_of(self, descriptor: int) -> AcceptedPipe | None:
+        """What the connection with this descriptor carries; any thread may ask, and be a little behind."""
+        connection = self._by_descriptor.get(descriptor)
+        return None if connection is None else connection.pipe
+
     def find(self, descriptor: int) -> tuple[Connection, str] | None:
         """The connection with this descriptor and the address of its other side, unless it has ended.
 

@@ -16,6 +16,7 @@ from orbitmesh.builtin.zeromq.options import CONNECT_SECONDS, HANDSHAKE_SECONDS,
 from orbitmesh.builtin.zeromq.reading import (
     BURST,
     EVENTS,
+    FRAMING,
     INLINE,
     NOBLOCK,
     POLLIN,
@@ -26,9 +27,10 @@ from orbitmesh.builtin.zeromq.reading import (
     rest_of,
     send,
     send_all,
+    weight_of,
 )
 from orbitmesh.builtin.zeromq.shared import Shared
-from orbitmesh.builtin.zeromq.tcp import duplicate
+from orbitmesh.builtin.zeromq.tcp import BROKEN, duplicate
 from orbitmesh.spi.transport import Frame
 from orbitmesh.wire import limits
 
@@ -45,7 +47,12 @@ _LATE: Final = 0.9
 
 
 class DialledPipe:
-    """One connection that this side dials; it is its peer's alone, by CURVE."""
+    """One connection that this side dials; it is its peer's alone, by CURVE.
+
+    Attributes:
+        delivered: Bytes of the messages that it has brought, for the watchdog.
+        reason: Why it ends once it is connected.
+    """
 
     __slots__ = (
         "_began",
@@ -60,7 +67,9 @@ class DialledPipe:
         "_shared",
         "_socket",
         "address",
+        "delivered",
         "peer_key",
+        "reason",
     )
 
     is_dialled = True
@@ -76,6 +85,8 @@ class DialledPipe:
         """
         self.peer_key = key
         self.address = str(address)
+        self.delivered = 0
+        self.reason = BROKEN
         self._shared = shared
         self._forget = forget
         self._began = shared.loop.time()
@@ -102,7 +113,7 @@ class DialledPipe:
             with ExitStack() as undo:
                 socket = make_dealer(shared.context, shared.settings, key=self.peer_key, is_ipv6=address.is_ipv6)
                 undo.callback(socket.close, 0)
-                monitor = Monitor(shared, socket, _WATCHED, told=self._told, ended=self._act)
+                monitor = Monitor(shared, socket, _WATCHED, told=self._told, ended=self._act, pipe_of=self._only)
                 undo.callback(monitor.close)
                 socket.connect(str(address))
                 undo.pop_all()
@@ -177,6 +188,9 @@ class DialledPipe:
 
     # What libzmq tells
 
+    def _only(self, descriptor: int) -> DialledPipe:
+        return self
+
     def _told(self, event: int, value: int) -> None:
         """Take in one event; nobody is told before ``_act``."""
         if event == events.HANDSHAKE_SUCCEEDED:
@@ -235,6 +249,7 @@ class DialledPipe:
                     is_drained = True
                     break
                 count += 1
+                self.delivered += len(frames[0]) + FRAMING if len(frames) == 1 else weight_of(frames)
                 received(self, frames)
                 # After a single message a look is cheaper than a receive that fails; after more it is not.
                 if count == 1 and not option(socket, EVENTS) & POLLIN:
@@ -265,7 +280,7 @@ class DialledPipe:
         """Why it failed, as far as libzmq tells."""
         took = self._shared.loop.time() - self._began
         if self._is_connected:
-            return "the other side closed the connection, or it broke"
+            return self.reason
         if event == events.HANDSHAKE_FAILED_AUTH:
             return "it refuses this node's key or address"
         if event & (events.HANDSHAKE_FAILED | events.DISCONNECTED):

@@ -11,7 +11,7 @@ from typing import Final
 from orbitmesh.builtin.zeromq.addresses import parse
 from orbitmesh.builtin.zeromq.dialled import DialledPipe, look_up
 from orbitmesh.builtin.zeromq.listener import Listener
-from orbitmesh.builtin.zeromq.options import LINGER_SECONDS, Context, make_context, raise_file_limit
+from orbitmesh.builtin.zeromq.options import LINGER_SECONDS, make_context, raise_file_limit
 from orbitmesh.builtin.zeromq.readiness import readiness_of
 from orbitmesh.builtin.zeromq.shared import Shared
 from orbitmesh.builtin.zeromq.tcp import take_leave
@@ -64,11 +64,13 @@ class ZeroMQEndpoint:
             max_files=raise_file_limit(),
         )
         doorkeeper = Doorkeeper(context)
+        shared.watchdog.start()
         try:
             listener = Listener(shared)
         except BaseException:
+            shared.watchdog.stop()
             shared.readiness.close()
-            await _terminated(context, doorkeeper)
+            await _terminated(shared, doorkeeper)
             raise
         endpoint = cls(shared, doorkeeper, listener)
         try:
@@ -119,17 +121,21 @@ class ZeroMQEndpoint:
         self._doorkeeper.refuse(keys, hosts)
 
     def counters(self) -> dict[str, int]:
-        """Counts since the start, and two of now.
+        """Counts since the start, and three of now.
 
         ``accepted`` counts TCP connections. Of these, ``over_cap`` were one too many and shut at once, ``silent`` were
         shut because no message came in time, ``unproven`` left before their first message, ``failed_handshakes`` and
         ``refused`` did not get through, and ``breaches`` were shut for what they sent. ``dropped`` counts messages of
         connections that had been closed, ``shut_failed`` connections that ended otherwise before they could be shut.
         ``dials`` counts dials begun, ``dialled`` those that finished their handshake, ``failed_dials`` those that did
-        not. ``lost`` counts pipes that ended by the other side's doing. ``connections`` are accepted and open now,
-        ``pipes`` dialled and open or under way.
+        not. ``lost`` counts pipes that ended by the other side's doing. ``parked_too_much`` counts connections of both
+        kinds that were shut for what lay here unread. ``connections`` are accepted and open now, ``pipes`` dialled and
+        open or under way, and ``unwatched`` is 1 where the system does not tell what lies unread, else 0.
         """
         counts = {name: self._shared.counts[name] for name in _NAMES}
+        counts["shut_failed"] += self._shared.watchdog.failed
+        counts["parked_too_much"] = self._shared.watchdog.shut
+        counts["unwatched"] = int(self._shared.watchdog.is_blind)
         counts["refused"] = self._doorkeeper.denied
         counts["connections"] = self._listener.open_connections
         counts["pipes"] = len(self._dialled)
@@ -148,6 +154,7 @@ class ZeroMQEndpoint:
     async def _close(self) -> None:
         for task in list(self._look_ups):
             task.cancel()
+        self._shared.watchdog.stop()
         pipes = list(self._dialled)
         connections = self._listener.stop() + [one for pipe in pipes if (one := pipe.stop()) is not None]
         end = self._shared.loop.time() + LINGER_SECONDS
@@ -155,7 +162,7 @@ class ZeroMQEndpoint:
             pipe.end(LINGER_SECONDS)
         self._listener.end(LINGER_SECONDS)
         self._shared.readiness.close()
-        await _terminated(self._shared.context, self._doorkeeper)
+        await _terminated(self._shared, self._doorkeeper)
         await take_leave(connections, end)
 
     def _ports(self) -> list[int]:
@@ -172,14 +179,15 @@ class ZeroMQEndpoint:
             pipe.connect(found)
 
 
-async def _terminated(context: Context, doorkeeper: Doorkeeper) -> None:
-    """Wait, in a thread, until the context has sent what it may still send and every socket is closed."""
+async def _terminated(shared: Shared, doorkeeper: Doorkeeper) -> None:
+    """Wait, in a thread, until the context has sent what it may still send, and every socket and thread has ended."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
     def terminate() -> None:
-        context.term()
+        shared.context.term()
         doorkeeper.join()
+        shared.watchdog.join()
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
             loop.call_soon_threadsafe(_resolve, done)
 

@@ -19,6 +19,7 @@ from orbitmesh.builtin.zeromq.options import make_router
 from orbitmesh.builtin.zeromq.reading import (
     BURST,
     EVENTS,
+    FRAMING,
     INLINE,
     MORE,
     NOBLOCK,
@@ -30,6 +31,7 @@ from orbitmesh.builtin.zeromq.reading import (
     rest_of,
     send,
     send_all,
+    weight_of,
 )
 from orbitmesh.builtin.zeromq.shared import Shared
 from orbitmesh.builtin.zeromq.zap import number_of, plain_host
@@ -73,7 +75,12 @@ class Listener:
             self._socket = make_router(shared.context, shared.settings)
             undo.callback(self._socket.close, 0)
             self._monitor = Monitor(
-                shared, self._socket, _WATCHED, told=self._told, ended=self._connections.shut_condemned
+                shared,
+                self._socket,
+                _WATCHED,
+                told=self._told,
+                ended=self._connections.shut_condemned,
+                pipe_of=self._connections.pipe_of,
             )
             undo.callback(self._monitor.close)
             self._reader = Reader(shared, self._socket, self._burst)
@@ -196,6 +203,7 @@ class Listener:
                     if pipe is None:
                         kept += 1
                         continue
+                pipe.delivered += len(frames[0]) + FRAMING if len(frames) == 1 else weight_of(frames)
                 received(pipe, frames)
                 # After a single message a look is cheaper than a receive that fails; after more it is not.
                 if count == 1 and not option(socket, EVENTS) & POLLIN:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from orbitmesh.builtin.zeromq.options import Context
 from orbitmesh.builtin.zeromq.readiness import Readiness
+from orbitmesh.builtin.zeromq.watchdog import Watchdog
 from orbitmesh.spi.transport import Receiver, TransportSettings
 
 
@@ -18,7 +19,7 @@ class Shared:
     """One endpoint's surroundings.
 
     Attributes:
-        loop: The loop that everything but ZAP runs on.
+        loop: The loop that everything but ZAP and the watchdog runs on.
         readiness: Watches descriptors.
         context: Makes sockets.
         settings: What the node handed over.
@@ -26,6 +27,7 @@ class Shared:
         counts: What happened, by name.
         numbers: Numbers that no two monitors share.
         max_files: Files that this process may open; 0 for no limit.
+        watchdog: Shuts connections that park too much.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -36,3 +38,4 @@ class Shared:
     max_files: int
     counts: Counter[str] = field(default_factory=Counter)
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    watchdog: Watchdog = field(default_factory=Watchdog)
