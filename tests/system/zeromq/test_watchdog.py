@@ -72,7 +72,7 @@ async def test_honest_traffic_is_never_cut_however_much_it_is(linked: Linked) ->
     for number in range(1, 61):
         for _ in range(8):
             assert ours.send([BLOCK])
-        await server.until(lambda number=number: came == 8 * number)  # type: ignore[misc]  # bound for this round
+        await server.until(lambda number=number: came == 8 * number)
     assert server.count("parked_too_much") == 0
     assert client.count("parked_too_much") == 0
     assert theirs not in server.reasons
